@@ -1,0 +1,31 @@
+"""Softmax, its derivatives and its losses on NumPy arrays: compiled, exact, fast."""
+
+try:
+    from csoftmax import _core  # noqa: F401
+except ModuleNotFoundError as error:
+    raise ImportError(
+        "csoftmax is not compiled in this folder, which shadows any csoftmax that is installed: "
+        "run Python from another folder, or `pip install -e .` here"
+    ) from error
+
+from csoftmax._control import get_num_threads, set_num_threads, show_config
+from csoftmax._derivatives import log_softmax_jvp, log_softmax_vjp, softmax_jacobian, softmax_jvp, softmax_vjp
+from csoftmax._losses import cross_entropy
+from csoftmax._maps import log_softmax, logsumexp, softmax
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "cross_entropy",
+    "get_num_threads",
+    "log_softmax",
+    "log_softmax_jvp",
+    "log_softmax_vjp",
+    "logsumexp",
+    "set_num_threads",
+    "show_config",
+    "softmax",
+    "softmax_jacobian",
+    "softmax_jvp",
+    "softmax_vjp",
+]

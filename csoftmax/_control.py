@@ -1,0 +1,101 @@
+"""Threads, and what was built."""
+
+import operator
+
+import numpy as np
+
+from csoftmax import _core
+
+
+def set_num_threads(n):
+    """Limit the threads that a call may use.
+
+    A call takes at most `n`, at most what OpenMP grants (``OMP_NUM_THREADS``, affinity,
+    ``threadpoolctl``), and only as many as its size is worth: below 150,000 elements one.
+    Results do not depend on it.
+
+    Parameters
+    ----------
+    n : int
+        At least 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        `n` is not an integer, or below 1.
+
+    Examples
+    --------
+    >>> import csoftmax
+    >>> csoftmax.set_num_threads(1)
+    >>> csoftmax.get_num_threads()
+    1
+    """
+    n = operator.index(n)
+    if not 1 <= n < 2**31:
+        raise ValueError(f"n must be at least 1, got {n}")
+    _core.set_num_threads(n)
+
+
+def get_num_threads():
+    """Return the number of threads a large call would use now.
+
+    1 without OpenMP, and in a forked child of a process.
+
+    Returns
+    -------
+    int
+
+    Examples
+    --------
+    >>> import csoftmax
+    >>> csoftmax.get_num_threads() >= 1
+    True
+    """
+    return _core.get_num_threads()
+
+
+def show_config(mode="stdout"):
+    """Show what was built and what runs.
+
+    Parameters
+    ----------
+    mode : {"stdout", "dicts"}
+        Print it, or return it as a dict: ``version``; ``isa``, the instruction set that runs;
+        ``isas``, those this CPU has, best first; ``built``, those of this build; ``openmp``;
+        ``threads``, see `get_num_threads`; ``compiler``; ``numpy``, its version.
+
+    Returns
+    -------
+    dict or None
+
+    Raises
+    ------
+    ValueError
+        Another `mode`.
+
+    Examples
+    --------
+    >>> import csoftmax
+    >>> csoftmax.show_config(mode="dicts")["isa"] in ("avx512", "avx2", "scalar")
+    True
+    """
+    from csoftmax import __version__
+
+    config = {
+        "version": __version__,
+        "isa": _core.isa(),
+        "isas": _core.isas_here(),
+        "built": _core.isas_built(),
+        "openmp": _core.has_openmp(),
+        "threads": get_num_threads(),
+        "compiler": _core.compiler(),
+        "numpy": np.__version__,
+    }
+    if mode == "dicts":
+        return config
+    if mode != "stdout":
+        raise ValueError(f"mode must be 'stdout' or 'dicts', got {mode!r}")
+    for key, value in config.items():
+        print(f"{key:>9}: {', '.join(value) if isinstance(value, list) else value}")
+    return None

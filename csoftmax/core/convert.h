@@ -1,0 +1,29 @@
+/* Numbers of any dtype, byte order and stride to and from adjacent float32 or float64. Includes csoftmax.h. */
+#ifndef CSM_CONVERT_H
+#define CSM_CONVERT_H
+
+#include "csoftmax.h"
+
+ptrdiff_t csm_itemsize(csm_dtype dtype);
+
+/* `count` numbers at src, `stride` bytes apart, to float32 or float64 (`to`) at dst. */
+void csm_read(void *dst, csm_dtype to, const char *src, csm_dtype from, int swapped, ptrdiff_t stride, ptrdiff_t count);
+
+/* `count` float32 or float64 (`from`) at src to such numbers (`to`) at dst, `stride` bytes apart. */
+void csm_write(char *dst, csm_dtype to, int swapped, ptrdiff_t stride, const void *src, csm_dtype from, ptrdiff_t count);
+
+/* Labels of a loss: which numbers are ignored, and what was found wrong. */
+typedef struct {
+    ptrdiff_t n;                /* labels are in [0, n) */
+    int ignores;                /* whether `ignored` counts */
+    long long ignored;
+    ptrdiff_t bad;              /* index of the first bad label of the last call that failed */
+    char text[32];              /* that label */
+} csm_labels;
+
+/* `count` labels at src, `stride` bytes apart, to dst, `step` entries apart: the label, or -1 where it is ignored.
+   Each is read once, and compared in its own type before it is narrowed. */
+csm_status csm_read_labels(ptrdiff_t *dst, ptrdiff_t step, const char *src, csm_dtype from, int swapped,
+                           ptrdiff_t stride, ptrdiff_t count, csm_labels *rule);
+
+#endif

@@ -1,0 +1,89 @@
+/* The C API that the Python door calls: arrays, operations, status codes. Pure C, knows nothing of Python. */
+#ifndef CSOFTMAX_H
+#define CSOFTMAX_H
+
+#include <stddef.h>
+
+/* What an array may hold. Kernels compute in the first two; the others are converted on the way in. */
+typedef enum {
+    CSM_F32, CSM_F64,
+    CSM_BOOL, CSM_I8, CSM_U8, CSM_I16, CSM_U16, CSM_I32, CSM_U32, CSM_I64, CSM_U64,
+    CSM_DTYPES
+} csm_dtype;
+
+typedef enum {
+    CSM_SOFTMAX,            /* y = e^(x/T) / sum                                        */
+    CSM_LOG_SOFTMAX,        /* y = x/T - log sum e^(x/T)                                */
+    CSM_LOGSUMEXP,          /* r = log sum e^x                                          */
+    CSM_CROSS_ENTROPY,      /* r = loss of a label, y = its gradient                    */
+    CSM_SOFT_CROSS_ENTROPY, /* r = loss of target probabilities g, y = its gradient     */
+    CSM_JACOBIAN,           /* y = (diag(x) - x x^T)/T                                  */
+    CSM_VJP,                /* y = x (g - sum x g)/T                                    */
+    CSM_LOG_VJP,            /* y = (g - x sum g)/T                                      */
+    CSM_LOG_JVP,            /* y = (g - sum x g)/T                                      */
+    CSM_OPS
+} csm_op;
+
+typedef enum {
+    CSM_OK,
+    CSM_NO_MEMORY,
+    CSM_INTERRUPTED,        /* poll asked to stop; the result is partly written         */
+    CSM_BAD_LABEL,          /* a label outside [0, n); nothing is written               */
+    CSM_FRACTION            /* a label that is not a whole number; nothing is written   */
+} csm_status;
+
+#define CSM_MAX_NDIM 64
+
+/* An array: strides in bytes, one per axis of the call it takes part in. data NULL: absent. */
+typedef struct {
+    void *data;
+    csm_dtype dtype;
+    int swapped;            /* in the other byte order */
+    const ptrdiff_t *stride;
+} csm_array;
+
+typedef enum { CSM_NONE, CSM_SUM, CSM_MEAN } csm_reduction;
+
+/* One call. The class axes come last: shape has ndim + nclass entries, the first ndim are those of the rows.
+   target and r have ndim strides; of the Jacobian, y has ndim + 1 axes of rows (the last of length n). */
+typedef struct {
+    csm_op op;
+    csm_dtype dtype;        /* in which to compute: CSM_F32 or CSM_F64 */
+    int ndim, nclass;
+    const ptrdiff_t *shape;
+    csm_array x, g, y, r;   /* as in csm_op */
+    double temperature;
+
+    /* losses */
+    csm_array target;       /* labels of CSM_CROSS_ENTROPY */
+    int ignores;            /* whether ignore_index counts */
+    long long ignore_index;
+    csm_reduction reduction;
+    double *loss;           /* the reduced loss */
+
+    int (*poll)(void);      /* called between slices of rows, on the calling thread; non-zero stops */
+
+    /* where status is CSM_BAD_LABEL or CSM_FRACTION: the first such row in C order, and the label as text */
+    ptrdiff_t bad_row;
+    char bad_label[32];
+} csm_call;
+
+csm_status csm_run(csm_call *call);
+
+/* Threads a call may use: `n` at most, and no more than OpenMP grants at the time; 0 takes the limit off. */
+void csm_set_num_threads(int n);
+int csm_get_num_threads(void);
+int csm_has_openmp(void);
+
+/* From now on a forked child computes serially. The second undoes it in a child, for the test that shows why. */
+void csm_guard_forks(void);
+void csm_forget_fork(void);
+
+/* Choose the instruction set: NULL or "" takes the best. Returns 0, or -1 if this CPU or build has no such level. */
+int csm_init(const char *isa);
+const char *csm_isa(void);
+const char *csm_isa_built(int i);       /* the i-th level of this build, best first; NULL past the last */
+int csm_isa_runs(int i);                /* whether this CPU can run it */
+const char *csm_compiler(void);         /* that built the library */
+
+#endif

@@ -1,0 +1,56 @@
+/* The kernels of one instance: every body, in both layouts, and the table that exports them.
+   Includes nothing; needs maps.h, losses.h and derivatives.h before it, and CSM_ISA and CSM_TABLE defined. */
+
+#define EACH_WALK(body, ALONG, UNIT)                                                                    \
+    do {                                                                                                \
+        const temper t = temper_of(UNIT ? 1 : b->temperature);                                          \
+        for (ptrdiff_t row = 0; row < b->rows; row += ALONG ? 1 : V_LANES) {                            \
+            const ptrdiff_t left = b->rows - row, lanes = left < V_LANES ? left : V_LANES;              \
+            const walk w = ALONG ? walk_along(b->n) : walk_across(b->n, lanes);                         \
+            const elem *x = (const elem *)b->x + row * (ALONG ? b->xs : 1);                             \
+            const elem *g = b->g ? (const elem *)b->g + row * (ALONG ? b->gs : 1) : NULL;               \
+            elem *y = b->y ? (elem *)b->y + row * (ALONG ? b->ys : 1) : NULL;                           \
+            body(b, &w, row, x, g, y, &t, UNIT);                                                        \
+        }                                                                                               \
+    } while (0)
+
+#define KERNEL(name, body, ALONG)               \
+    static void name(const csm_block *b)        \
+    {                                           \
+        if (b->temperature == 1)                \
+            EACH_WALK(body, ALONG, 1);          \
+        else                                    \
+            EACH_WALK(body, ALONG, 0);          \
+    }
+
+KERNEL(softmax_along, softmax_body, 1)
+KERNEL(softmax_across, softmax_body, 0)
+KERNEL(log_softmax_along, log_softmax_body, 1)
+KERNEL(log_softmax_across, log_softmax_body, 0)
+KERNEL(logsumexp_along, logsumexp_body, 1)
+KERNEL(logsumexp_across, logsumexp_body, 0)
+KERNEL(label_along, label_body, 1)
+KERNEL(label_across, label_body, 0)
+KERNEL(soft_along, soft_body, 1)
+KERNEL(soft_across, soft_body, 0)
+KERNEL(jacobian_along, jacobian_body, 1)
+KERNEL(vjp_along, vjp_body, 1)
+KERNEL(vjp_across, vjp_body, 0)
+KERNEL(log_vjp_along, log_vjp_body, 1)
+KERNEL(log_vjp_across, log_vjp_body, 0)
+KERNEL(log_jvp_along, log_jvp_body, 1)
+KERNEL(log_jvp_across, log_jvp_body, 0)
+
+const csm_table CSM_TABLE = {
+    CSM_ISA, V_LANES, {
+        [CSM_SOFTMAX] = {softmax_along, softmax_across},
+        [CSM_LOG_SOFTMAX] = {log_softmax_along, log_softmax_across},
+        [CSM_LOGSUMEXP] = {logsumexp_along, logsumexp_across},
+        [CSM_CROSS_ENTROPY] = {label_along, label_across},
+        [CSM_SOFT_CROSS_ENTROPY] = {soft_along, soft_across},
+        [CSM_JACOBIAN] = {jacobian_along, NULL},
+        [CSM_VJP] = {vjp_along, vjp_across},
+        [CSM_LOG_VJP] = {log_vjp_along, log_vjp_across},
+        [CSM_LOG_JVP] = {log_jvp_along, log_jvp_across},
+    }
+};

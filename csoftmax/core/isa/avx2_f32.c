@@ -1,0 +1,12 @@
+/* The avx2 kernels for float32. */
+#include "../kernels.h"
+#include "target.h"
+#define CSM_ISA "avx2"
+#define CSM_TABLE csm_f32_avx2
+TARGET_BEGIN("avx2,fma,f16c")
+#include "../math/product.h"
+#include "../vec/avx2_f32.h"
+#include "../math/exp_f32.h"
+#include "../math/log1p_f32.h"
+#include "../engine.h"
+TARGET_END

@@ -1,0 +1,13 @@
+/* The avx2 kernels for float64. */
+#include "../kernels.h"
+#include "target.h"
+#define CSM_ISA "avx2"
+#define CSM_TABLE csm_f64_avx2
+TARGET_BEGIN("avx2,fma,f16c")
+#include "../math/product.h"
+#include "../vec/avx2_f64.h"
+#include "../math/wide_f64.h"
+#include "../math/exp_f64.h"
+#include "../math/log1p_f64.h"
+#include "../engine.h"
+TARGET_END

@@ -1,0 +1,13 @@
+/* The avx512 kernels for float64. */
+#include "../kernels.h"
+#include "target.h"
+#define CSM_ISA "avx512"
+#define CSM_TABLE csm_f64_avx512
+TARGET_BEGIN("avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx2,fma,f16c")
+#include "../math/product.h"
+#include "../vec/avx512_f64.h"
+#include "../math/wide_f64.h"
+#include "../math/exp_f64.h"
+#include "../math/log1p_f64.h"
+#include "../engine.h"
+TARGET_END

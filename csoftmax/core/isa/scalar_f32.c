@@ -1,0 +1,10 @@
+/* The scalar kernels for float32. */
+#include "../kernels.h"
+#include "target.h"
+#define CSM_ISA "scalar"
+#define CSM_TABLE csm_f32_scalar
+#include "../math/product.h"
+#include "../vec/scalar_f32.h"
+#include "../math/exp_f32.h"
+#include "../math/log1p_f32.h"
+#include "../engine.h"

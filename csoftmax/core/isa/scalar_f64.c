@@ -1,0 +1,11 @@
+/* The scalar kernels for float64. */
+#include "../kernels.h"
+#include "target.h"
+#define CSM_ISA "scalar"
+#define CSM_TABLE csm_f64_scalar
+#include "../math/product.h"
+#include "../vec/scalar_f64.h"
+#include "../math/wide_f64.h"
+#include "../math/exp_f64.h"
+#include "../math/log1p_f64.h"
+#include "../engine.h"

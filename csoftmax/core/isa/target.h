@@ -1,0 +1,26 @@
+/* Compiles the rest of a file for one instruction set: TARGET_BEGIN("avx2,fma") ... TARGET_END.
+   The only includer of <immintrin.h>, <math.h> and <string.h> in the core: a system header that is first
+   read inside the pragmas would be compiled for the wrong target. */
+#ifndef CSM_TARGET_H
+#define CSM_TARGET_H
+
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#if defined(__x86_64__) || defined(__i386__)
+#include <immintrin.h>
+#endif
+
+#define CSM_INLINE static inline __attribute__((always_inline, unused))
+
+#define CSM_PRAGMA(text) _Pragma(#text)
+#if defined(__clang__)
+#define TARGET_BEGIN(isa) CSM_PRAGMA(clang attribute push(__attribute__((target(isa))), apply_to = function))
+#define TARGET_END _Pragma("clang attribute pop")
+#else
+#define TARGET_BEGIN(isa) _Pragma("GCC push_options") CSM_PRAGMA(GCC target(isa))
+#define TARGET_END _Pragma("GCC pop_options")
+#endif
+
+#endif

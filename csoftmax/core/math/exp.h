@@ -1,0 +1,109 @@
+/* The exponentials of a row, e_j = e^(x_j/T) 2^-n0, without the rounding of x - max.
+   Includes nothing; needs math/product.h, a vector header and math/exp_<real>.h before it.
+
+   Subtracting the largest logit in floating point is the largest error of a softmax (8 ULP at moderate offsets).
+   Here the reduction x/T = n ln2 + t, which any exp makes, takes it off: each row has an integer n0 with
+   e^(max/T) 2^-n0 in [0.7, 1.42], and n0 is subtracted in the exponent, where that is exact:
+
+       e^(x/T) 2^-n0 = 2^(n - n0) (1 + t + t^2 q(t)),   abs(t) <= ln2/2
+
+   Where abs(max/T) > EXP_NEAR, x - max is exact for every x whose exponential is not 0 (Sterbenz), and is taken.
+
+   With FMA n*hi and x - n*hi are exact; without it n*hi still is, since hi has short significand. */
+
+/* A temperature, made ready. T = T' 2^k, so that T' is near 1 whatever T is. */
+typedef struct {
+    vec pow2;           /* 2^-k                                             */
+    vec per;            /* log2(e)/T'                                       */
+    vec hi, lo;         /* T' ln2                                           */
+    vec inv, inv_lo;    /* 1/T'                                             */
+    vec near, reach;    /* EXP_NEAR T', EXP_REACH T'                        */
+} temper;
+
+/* What is taken off the logits of a row (or of V_LANES rows, one a lane). */
+typedef struct {
+    vec c;              /* subtracted first, exactly: 0, or the max         */
+    vec n0;             /* the power of two                                 */
+    vec floor;          /* (x - c) 2^-k is raised to this: e is 0 below     */
+} shift;
+
+/* Its first `bits` significant bits. */
+CSM_INLINE double leading_bits(double a, int bits)
+{
+    uint64_t u;
+    memcpy(&u, &a, sizeof u);
+    u &= ~(uint64_t)0 << (53 - bits);
+    memcpy(&a, &u, sizeof u);
+    return a;
+}
+
+CSM_INLINE temper temper_of(double T)
+{
+    if (T == 1) {
+        temper t = {v_set(1), v_set(LOG2E), v_set(LN2_HI), v_set(LN2_LO), v_set(1), v_set(0),
+                    v_set(EXP_NEAR), v_set(EXP_REACH)};
+        return t;
+    }
+    const double ln2 = 0x1.62e42fefa39efp-1, ln2_rest = 0x1.abc9e3b39803fp-56;
+    T = T > T_MAX ? T_MAX : T < 1 / T_MAX ? 1 / T_MAX : T;
+    int k;
+    frexp(T, &k);
+    k = k > T_POWERS ? T_POWERS : k < -T_POWERS ? -T_POWERS : k;
+    T = ldexp(T, -k);
+    double a = T * ln2, hi = leading_bits(a, LN2_BITS), inv = (real)(1 / T), one = inv * T;
+    double lo = a - hi + (product_error(T, ln2, a) + T * ln2_rest);
+    double inv_lo = (1 - one - product_error(inv, T, one)) / T;
+    temper t = {v_set((real)ldexp(1, -k)), v_set((real)(1 / a)), v_set((real)hi), v_set((real)lo),
+                v_set((real)inv), v_set((real)inv_lo), v_set((real)(EXP_NEAR * T)), v_set((real)(EXP_REACH * T))};
+    return t;
+}
+
+/* v/T, without premature overflow. */
+CSM_INLINE vec over_T(vec v, const temper *t, int unit)
+{
+    return unit ? v : v_mul(v_fma(v, t->inv, v_mul(v, t->inv_lo)), t->pow2);
+}
+
+/* (a - b)/T, which may overflow only where the quotient does. */
+CSM_INLINE vec drop(vec a, vec b, const temper *t, int unit)
+{
+    if (unit)
+        return v_sub(a, b);
+    vec shrink = v_min(t->pow2, v_set(1)), grow = v_max(t->pow2, v_set(1));
+    vec d = v_sub(v_mul(a, shrink), v_mul(b, shrink));
+    return v_mul(v_fma(d, t->inv, v_mul(d, t->inv_lo)), grow);
+}
+
+/* The multiple of ln2 nearest to d/T', for d = (x - c) 2^-k. */
+CSM_INLINE vec multiple(vec d, const temper *t)
+{
+    return v_sub(v_fma(d, t->per, v_set(EXP_MAGIC)), v_set(EXP_MAGIC));
+}
+
+/* The shift of rows whose largest logit is m; the exponentials come out 2^lift times larger, lift in [0, 64]. */
+CSM_INLINE shift shift_of(vec m, vec lift, const temper *t, int unit)
+{
+    vec d = unit ? m : v_mul(m, t->pow2);
+    mask near = v_le(v_abs(d), t->near);
+    d = v_keep(near, d);
+    shift s;
+    s.c = v_pick(near, v_set(0), m);
+    s.n0 = v_sub(multiple(d, t), lift);
+    s.floor = v_sub(d, v_fma(lift, t->hi, t->reach));
+    return s;
+}
+
+/* e^(x/T) 2^-n0, within 1.1 ULP for x <= max; 0 for -inf; NaN for NaN, and in rows whose max is infinite. */
+CSM_INLINE vec v_exp(vec x, const shift *s, const temper *t, int unit)
+{
+    vec d = v_sub(x, s->c);
+    if (!unit)
+        d = v_mul(d, t->pow2);
+    d = v_max(s->floor, d);
+    vec n = multiple(d, t);
+    vec r = v_fnma(n, t->lo, v_fnma(n, t->hi, d));
+    if (!unit)
+        r = v_fma(r, t->inv, v_mul(r, t->inv_lo));
+    vec p = v_fma(v_mul(r, r), exp_q(r), r);
+    return v_scale(v_add(v_set(1), p), v_sub(n, s->n0));
+}

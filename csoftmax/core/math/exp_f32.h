@@ -1,0 +1,25 @@
+/* What math/exp.h needs to know of float32: ranges, constants, polynomial. Includes nothing.
+
+   Worst error of v_exp over every float32 of its domain, T = 1: see tests/test_accuracy.py. */
+
+#define EXP_NEAR 208        /* up to this abs(max/T) the shift is an integer: exp takes the max off itself */
+#define EXP_REACH 105       /* e^-105 * sqrt(2) rounds to 0                                                 */
+#define EXP_MAGIC 0x1.8p23f /* a float32 of this size has no fraction bits                                  */
+#define T_POWERS 120        /* powers of two by which T is brought near 1                                   */
+#define T_MAX 0x1p220       /* from here on x/T is below 2^-92 and every exponential 1                      */
+
+/* tools/coefficients.py prints these. LN2_HI has LN2_BITS bits, so that n * LN2_HI is exact for 10-bit n. */
+#define LOG2E 0x1.715476p0f     /* 1.44269502     */
+#define LN2_BITS 14
+#define LN2_HI 0x1.62e000p-1f   /* 0.693115234    */
+#define LN2_LO 0x1.0bfbe8p-15f  /* 3.19461833e-05 */
+
+/* (e^t - 1 - t)/t^2 for abs(t) <= ln2/2, near-minimax: e^t within 3.7e-9. */
+CSM_INLINE vec exp_q(vec t)
+{
+    vec q = v_set(0x1.6b7950p-10f);               /* 0.0013865428 */
+    q = v_fma(q, t, v_set(0x1.12305cp-7f));       /* 0.0083675813 */
+    q = v_fma(q, t, v_set(0x1.55567ep-5f));       /* 0.0416672193 */
+    q = v_fma(q, t, v_set(0x1.5554a2p-3f));       /* 0.166665331  */
+    return v_fma(q, t, v_set(0.5f));
+}

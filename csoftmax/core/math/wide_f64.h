@@ -1,0 +1,72 @@
+/* The accumulator of the float64 instances: unevaluated pairs hi + lo, some 100 bits.
+   Includes nothing; needs a float64 vector header before it. */
+
+typedef struct { vec hi, lo; } wide;
+
+CSM_INLINE wide w_of(vec a) { wide w = {a, v_set(0)}; return w; }
+CSM_INLINE wide w_set(double a) { return w_of(v_set(a)); }
+CSM_INLINE wide w_zero(void) { return w_set(0); }
+
+/* Knuth's two-sum: s + err = a + b exactly, whatever their order. */
+CSM_INLINE vec two_sum(vec a, vec b, vec *err)
+{
+    vec s = v_add(a, b), t = v_sub(s, a);
+    *err = v_add(v_sub(a, v_sub(s, t)), v_sub(b, t));
+    return s;
+}
+
+CSM_INLINE wide w_add(wide w, vec v)
+{
+    vec err;
+    w.hi = two_sum(w.hi, v, &err);
+    w.lo = v_add(w.lo, err);
+    return w;
+}
+
+CSM_INLINE wide w_add_product(wide w, vec a, vec b)
+{
+    vec p = v_mul(a, b);
+    w = w_add(w, p);
+    w.lo = v_add(w.lo, v_mul_err(a, b, p));
+    return w;
+}
+
+CSM_INLINE wide w_sum(wide a, wide b)
+{
+    a = w_add(a, b.hi);
+    a.lo = v_add(a.lo, b.lo);
+    return a;
+}
+
+CSM_INLINE wide w_sub(wide a, wide b)
+{
+    a = w_add(a, v_sub(v_set(0), b.hi));
+    a.lo = v_sub(a.lo, b.lo);
+    return a;
+}
+
+CSM_INLINE wide w_mul(wide a, wide b)
+{
+    vec p = v_mul(a.hi, b.hi);
+    wide w = {p, v_add(v_mul_err(a.hi, b.hi, p), v_fma(a.hi, b.lo, v_mul(a.lo, b.hi)))};
+    return w;
+}
+
+/* An infinite or NaN quotient, or one next to overflow, keeps no low part: inf - inf would spoil it. */
+CSM_INLINE wide w_div(wide a, wide b)
+{
+    vec q = v_div(v_add(a.hi, a.lo), v_add(b.hi, b.lo)), p = v_mul(q, b.hi);
+    vec rest = v_sub(v_sub(a.hi, p), v_mul_err(q, b.hi, p));
+    rest = v_add(rest, v_fnma(q, b.lo, a.lo));
+    wide w = {q, v_keep(v_lt(v_abs(q), v_set(0x1p990)), v_div(rest, b.hi))};
+    return w;
+}
+
+CSM_INLINE vec w_round(wide w) { return v_add(w.hi, w.lo); }
+
+CSM_INLINE void w_split(wide w, vec *hi, vec *lo)
+{
+    *hi = two_sum(w.hi, w.lo, lo);
+}
+
+CSM_INLINE wide w_hsum(wide w) { return w_sum(w_of(v_hsum(w.hi)), w_of(v_hsum(w.lo))); }

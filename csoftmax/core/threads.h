@@ -1,0 +1,71 @@
+/* Threads: how many a call gets, running them, and staying alive after fork. The only file with OpenMP; without it
+   everything is serial. Includes csoftmax.h, fpenv.h. Holds the two atomics that are the library's state.
+
+   libgomp hangs in the child of a process that has used it, so a child computes serially. */
+#ifndef CSM_THREADS_H
+#define CSM_THREADS_H
+
+#include "csoftmax.h"
+#include "fpenv.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#ifdef _OPENMP
+#include <omp.h>
+enum { HAS_OPENMP = 1 };
+#else
+enum { HAS_OPENMP = 0 };
+#endif
+
+/* Elements of work a thread must get. Waking a worker takes 60-80 us, as long as two cores need for twice this. */
+#define CSM_WORK_PER_THREAD 75000
+
+static atomic_int csm_thread_limit;     /* 0: none */
+static atomic_int csm_forked;
+
+static inline int csm_max_threads(void)
+{
+#ifdef _OPENMP
+    if (!atomic_load_explicit(&csm_forked, memory_order_relaxed)) {
+        int limit = atomic_load_explicit(&csm_thread_limit, memory_order_relaxed), most = omp_get_max_threads();
+        return limit && limit < most ? limit : most;
+    }
+#endif
+    return 1;
+}
+
+/* Threads for so many elements in so many parts that can be computed apart. */
+static inline int csm_threads_for(ptrdiff_t elements, ptrdiff_t parts)
+{
+    if (elements < 2 * CSM_WORK_PER_THREAD || parts < 2)
+        return 1;
+    ptrdiff_t most = csm_max_threads();
+    most = most < parts ? most : parts;
+    return (int)(most < elements / CSM_WORK_PER_THREAD ? most : elements / CSM_WORK_PER_THREAD);
+}
+
+/* work(job, i) for i in [0, threads), at the same time, in the default floating-point environment. */
+static inline void csm_parallel(int threads, void (*work)(void *job, int i), void *job)
+{
+#ifdef _OPENMP
+    if (threads > 1) {
+        #pragma omp parallel for num_threads(threads) schedule(static, 1)
+        for (int i = 0; i < threads; i++) {
+            csm_fpenv env = csm_fpenv_enter();
+            work(job, i);
+            csm_fpenv_leave(env);
+        }
+        return;
+    }
+#endif
+    csm_fpenv env = csm_fpenv_enter();
+    for (int i = 0; i < threads; i++)
+        work(job, i);
+    csm_fpenv_leave(env);
+}
+
+static void csm_after_fork(void) { atomic_store(&csm_forked, 1); }
+
+static inline void guard_forks(void) { pthread_atfork(NULL, NULL, csm_after_fork); }
+
+#endif

@@ -1,0 +1,138 @@
+/* Eight lanes of float32: AVX2, FMA. Operations as in README.md.
+   Partial stores copy lanes one by one: vmaskmov stores are slow on AMD. */
+
+typedef float elem;
+typedef float real;
+typedef __m256 vec;
+typedef __m256 mask;
+typedef struct { __m256d a, b; } wide;      /* lanes 0..3 and 4..7 */
+#define V_LANES 8
+
+CSM_INLINE __m256i lanes_below(ptrdiff_t n)
+{
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+CSM_INLINE vec v_set(real a) { return _mm256_set1_ps(a); }
+CSM_INLINE vec v_load(const elem *p) { return _mm256_loadu_ps(p); }
+CSM_INLINE void v_store(elem *p, vec v) { _mm256_storeu_ps(p, v); }
+CSM_INLINE vec v_load_n(const elem *p, ptrdiff_t n, real fill)
+{
+    __m256i first = lanes_below(n);
+    return _mm256_blendv_ps(v_set(fill), _mm256_maskload_ps(p, first), _mm256_castsi256_ps(first));
+}
+CSM_INLINE void v_store_n(elem *p, vec v, ptrdiff_t n)
+{
+    __m128 part = _mm256_castps256_ps128(v);
+    if (n == V_LANES) {
+        v_store(p, v);
+        return;
+    }
+    if (n & 4) {
+        _mm_storeu_ps(p, part);
+        part = _mm256_extractf128_ps(v, 1);
+        p += 4;
+    }
+    if (n & 2) {
+        _mm_storel_pi((__m64 *)p, part);
+        part = _mm_movehl_ps(part, part);
+        p += 2;
+    }
+    if (n & 1)
+        _mm_store_ss(p, part);
+}
+CSM_INLINE vec v_get(const real *p) { return _mm256_loadu_ps(p); }
+CSM_INLINE void v_put(real *p, vec v) { _mm256_storeu_ps(p, v); }
+
+CSM_INLINE vec v_add(vec a, vec b) { return _mm256_add_ps(a, b); }
+CSM_INLINE vec v_sub(vec a, vec b) { return _mm256_sub_ps(a, b); }
+CSM_INLINE vec v_mul(vec a, vec b) { return _mm256_mul_ps(a, b); }
+CSM_INLINE vec v_div(vec a, vec b) { return _mm256_div_ps(a, b); }
+CSM_INLINE vec v_fma(vec a, vec b, vec c) { return _mm256_fmadd_ps(a, b, c); }
+CSM_INLINE vec v_fnma(vec a, vec b, vec c) { return _mm256_fnmadd_ps(a, b, c); }
+CSM_INLINE vec v_max(vec a, vec b) { return _mm256_max_ps(a, b); }
+CSM_INLINE vec v_min(vec a, vec b) { return _mm256_min_ps(a, b); }
+CSM_INLINE vec v_abs(vec a) { return _mm256_andnot_ps(v_set(-0.0f), a); }
+
+CSM_INLINE mask v_eq(vec a, vec b) { return _mm256_cmp_ps(a, b, _CMP_EQ_OQ); }
+CSM_INLINE mask v_lt(vec a, vec b) { return _mm256_cmp_ps(a, b, _CMP_LT_OQ); }
+CSM_INLINE mask v_le(vec a, vec b) { return _mm256_cmp_ps(a, b, _CMP_LE_OQ); }
+CSM_INLINE vec v_pick(mask m, vec a, vec b) { return _mm256_blendv_ps(b, a, m); }
+CSM_INLINE vec v_keep(mask m, vec a) { return _mm256_and_ps(m, a); }
+CSM_INLINE vec v_add_if(mask m, vec a, vec b) { return _mm256_add_ps(a, _mm256_and_ps(m, b)); }
+CSM_INLINE vec v_add_unless(mask m, vec a, vec b) { return _mm256_add_ps(a, _mm256_andnot_ps(m, b)); }
+CSM_INLINE int m_any(mask m) { return _mm256_movemask_ps(m) != 0; }
+
+CSM_INLINE vec pow2(vec k)
+{
+    __m256i n = _mm256_cvtps_epi32(k);
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
+}
+
+/* In two steps, so that a subnormal result is rounded once: the first product is exact. */
+CSM_INLINE vec v_scale(vec a, vec k)
+{
+    vec near = v_max(k, v_set(-120));
+    return v_mul(v_mul(a, pow2(near)), pow2(v_sub(k, near)));
+}
+
+CSM_INLINE vec v_exponent(vec a)
+{
+    __m256i n = _mm256_srli_epi32(_mm256_castps_si256(v_abs(a)), 23);
+    return _mm256_cvtepi32_ps(_mm256_sub_epi32(n, _mm256_set1_epi32(127)));
+}
+
+CSM_INLINE real v_first(vec a) { return _mm256_cvtss_f32(a); }
+CSM_INLINE vec v_hmax(vec a)
+{
+    a = v_max(a, _mm256_permute2f128_ps(a, a, 1));
+    a = v_max(a, _mm256_permute_ps(a, _MM_SHUFFLE(1, 0, 3, 2)));
+    return v_max(a, _mm256_permute_ps(a, _MM_SHUFFLE(2, 3, 0, 1)));
+}
+
+CSM_INLINE wide w_set(double a) { wide w = {_mm256_set1_pd(a), _mm256_set1_pd(a)}; return w; }
+CSM_INLINE wide w_zero(void) { return w_set(0); }
+CSM_INLINE wide w_of(vec v)
+{
+    wide w = {_mm256_cvtps_pd(_mm256_castps256_ps128(v)), _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1))};
+    return w;
+}
+CSM_INLINE wide w_sum(wide x, wide y)
+{
+    wide w = {_mm256_add_pd(x.a, y.a), _mm256_add_pd(x.b, y.b)};
+    return w;
+}
+CSM_INLINE wide w_sub(wide x, wide y)
+{
+    wide w = {_mm256_sub_pd(x.a, y.a), _mm256_sub_pd(x.b, y.b)};
+    return w;
+}
+CSM_INLINE wide w_mul(wide x, wide y)
+{
+    wide w = {_mm256_mul_pd(x.a, y.a), _mm256_mul_pd(x.b, y.b)};
+    return w;
+}
+CSM_INLINE wide w_div(wide x, wide y)
+{
+    wide w = {_mm256_div_pd(x.a, y.a), _mm256_div_pd(x.b, y.b)};
+    return w;
+}
+CSM_INLINE wide w_add(wide w, vec v) { return w_sum(w, w_of(v)); }
+CSM_INLINE wide w_add_product(wide w, vec a, vec b) { return w_sum(w, w_mul(w_of(a), w_of(b))); }
+CSM_INLINE vec w_round(wide w)
+{
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm256_cvtpd_ps(w.a)), _mm256_cvtpd_ps(w.b), 1);
+}
+CSM_INLINE void w_split(wide w, vec *hi, vec *lo)
+{
+    *hi = w_round(w);
+    *lo = w_round(w_sub(w, w_of(*hi)));
+}
+CSM_INLINE wide w_hsum(wide w)
+{
+    __m256d s = _mm256_add_pd(w.a, w.b);
+    s = _mm256_add_pd(s, _mm256_permute2f128_pd(s, s, 1));
+    s = _mm256_add_pd(s, _mm256_permute_pd(s, 5));
+    w.a = w.b = s;
+    return w;
+}

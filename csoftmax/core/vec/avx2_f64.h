@@ -1,0 +1,93 @@
+/* Four lanes of float64: AVX2, FMA. Operations as in README.md.
+   Partial stores copy lanes one by one: vmaskmov stores are slow on AMD. */
+
+typedef double elem;
+typedef double real;
+typedef __m256d vec;
+typedef __m256d mask;
+#define V_LANES 4
+
+CSM_INLINE __m256i lanes_below(ptrdiff_t n)
+{
+    return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3));
+}
+
+CSM_INLINE vec v_set(real a) { return _mm256_set1_pd(a); }
+CSM_INLINE vec v_load(const elem *p) { return _mm256_loadu_pd(p); }
+CSM_INLINE void v_store(elem *p, vec v) { _mm256_storeu_pd(p, v); }
+CSM_INLINE vec v_load_n(const elem *p, ptrdiff_t n, real fill)
+{
+    __m256i first = lanes_below(n);
+    return _mm256_blendv_pd(v_set(fill), _mm256_maskload_pd(p, first), _mm256_castsi256_pd(first));
+}
+CSM_INLINE void v_store_n(elem *p, vec v, ptrdiff_t n)
+{
+    __m128d part = _mm256_castpd256_pd128(v);
+    if (n == V_LANES) {
+        v_store(p, v);
+        return;
+    }
+    if (n & 2) {
+        _mm_storeu_pd(p, part);
+        part = _mm256_extractf128_pd(v, 1);
+        p += 2;
+    }
+    if (n & 1)
+        _mm_store_sd(p, part);
+}
+CSM_INLINE vec v_get(const real *p) { return _mm256_loadu_pd(p); }
+CSM_INLINE void v_put(real *p, vec v) { _mm256_storeu_pd(p, v); }
+
+CSM_INLINE vec v_add(vec a, vec b) { return _mm256_add_pd(a, b); }
+CSM_INLINE vec v_sub(vec a, vec b) { return _mm256_sub_pd(a, b); }
+CSM_INLINE vec v_mul(vec a, vec b) { return _mm256_mul_pd(a, b); }
+CSM_INLINE vec v_div(vec a, vec b) { return _mm256_div_pd(a, b); }
+CSM_INLINE vec v_fma(vec a, vec b, vec c) { return _mm256_fmadd_pd(a, b, c); }
+CSM_INLINE vec v_fnma(vec a, vec b, vec c) { return _mm256_fnmadd_pd(a, b, c); }
+CSM_INLINE vec v_mul_err(vec a, vec b, vec p) { return _mm256_fmsub_pd(a, b, p); }
+CSM_INLINE vec v_max(vec a, vec b) { return _mm256_max_pd(a, b); }
+CSM_INLINE vec v_min(vec a, vec b) { return _mm256_min_pd(a, b); }
+CSM_INLINE vec v_abs(vec a) { return _mm256_andnot_pd(v_set(-0.0), a); }
+
+CSM_INLINE mask v_eq(vec a, vec b) { return _mm256_cmp_pd(a, b, _CMP_EQ_OQ); }
+CSM_INLINE mask v_lt(vec a, vec b) { return _mm256_cmp_pd(a, b, _CMP_LT_OQ); }
+CSM_INLINE mask v_le(vec a, vec b) { return _mm256_cmp_pd(a, b, _CMP_LE_OQ); }
+CSM_INLINE vec v_pick(mask m, vec a, vec b) { return _mm256_blendv_pd(b, a, m); }
+CSM_INLINE vec v_keep(mask m, vec a) { return _mm256_and_pd(m, a); }
+CSM_INLINE vec v_add_if(mask m, vec a, vec b) { return _mm256_add_pd(a, _mm256_and_pd(m, b)); }
+CSM_INLINE vec v_add_unless(mask m, vec a, vec b) { return _mm256_add_pd(a, _mm256_andnot_pd(m, b)); }
+CSM_INLINE int m_any(mask m) { return _mm256_movemask_pd(m) != 0; }
+
+/* Through the bits of k + 1023 + 1.5 * 2^52, whose low end is that integer: AVX2 converts no float64 to int64. */
+CSM_INLINE vec pow2(vec k)
+{
+    __m256i n = _mm256_castpd_si256(v_add(k, v_set(0x1.8p52 + 1023)));
+    return _mm256_castsi256_pd(_mm256_slli_epi64(n, 52));
+}
+
+/* In two steps, so that a subnormal result is rounded once: the first product is exact. */
+CSM_INLINE vec v_scale(vec a, vec k)
+{
+    vec near = v_max(k, v_set(-1000));
+    return v_mul(v_mul(a, pow2(near)), pow2(v_sub(k, near)));
+}
+
+/* The exponent bits as the low end of 2^52 + them. */
+CSM_INLINE vec v_exponent(vec a)
+{
+    __m256i n = _mm256_srli_epi64(_mm256_castpd_si256(v_abs(a)), 52);
+    __m256i bits = _mm256_or_si256(n, _mm256_castpd_si256(v_set(0x1p52)));
+    return v_sub(_mm256_castsi256_pd(bits), v_set(0x1p52 + 1023));
+}
+
+CSM_INLINE real v_first(vec a) { return _mm256_cvtsd_f64(a); }
+CSM_INLINE vec v_hmax(vec a)
+{
+    a = v_max(a, _mm256_permute2f128_pd(a, a, 1));
+    return v_max(a, _mm256_permute_pd(a, 5));
+}
+CSM_INLINE vec v_hsum(vec a)
+{
+    a = v_add(a, _mm256_permute2f128_pd(a, a, 1));
+    return v_add(a, _mm256_permute_pd(a, 5));
+}

@@ -1,0 +1,100 @@
+/* Sixteen lanes of float32: AVX-512 F, DQ, BW, VL. Operations as in README.md. */
+
+typedef float elem;
+typedef float real;
+typedef __m512 vec;
+typedef __mmask16 mask;
+typedef struct { __m512d a, b; } wide;      /* lanes 0..7 and 8..15 */
+#define V_LANES 16
+
+CSM_INLINE mask m_first(ptrdiff_t n) { return (mask)((1u << n) - 1); }
+
+CSM_INLINE vec v_set(real a) { return _mm512_set1_ps(a); }
+CSM_INLINE vec v_load(const elem *p) { return _mm512_loadu_ps(p); }
+CSM_INLINE void v_store(elem *p, vec v) { _mm512_storeu_ps(p, v); }
+CSM_INLINE vec v_load_n(const elem *p, ptrdiff_t n, real fill)
+{
+    return _mm512_mask_loadu_ps(v_set(fill), m_first(n), p);
+}
+CSM_INLINE void v_store_n(elem *p, vec v, ptrdiff_t n) { _mm512_mask_storeu_ps(p, m_first(n), v); }
+CSM_INLINE vec v_get(const real *p) { return _mm512_loadu_ps(p); }
+CSM_INLINE void v_put(real *p, vec v) { _mm512_storeu_ps(p, v); }
+
+CSM_INLINE vec v_add(vec a, vec b) { return _mm512_add_ps(a, b); }
+CSM_INLINE vec v_sub(vec a, vec b) { return _mm512_sub_ps(a, b); }
+CSM_INLINE vec v_mul(vec a, vec b) { return _mm512_mul_ps(a, b); }
+CSM_INLINE vec v_div(vec a, vec b) { return _mm512_div_ps(a, b); }
+CSM_INLINE vec v_fma(vec a, vec b, vec c) { return _mm512_fmadd_ps(a, b, c); }
+CSM_INLINE vec v_fnma(vec a, vec b, vec c) { return _mm512_fnmadd_ps(a, b, c); }
+CSM_INLINE vec v_max(vec a, vec b) { return _mm512_max_ps(a, b); }
+CSM_INLINE vec v_min(vec a, vec b) { return _mm512_min_ps(a, b); }
+CSM_INLINE vec v_abs(vec a) { return _mm512_abs_ps(a); }
+
+CSM_INLINE mask v_eq(vec a, vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
+CSM_INLINE mask v_lt(vec a, vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
+CSM_INLINE mask v_le(vec a, vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_LE_OQ); }
+CSM_INLINE vec v_pick(mask m, vec a, vec b) { return _mm512_mask_blend_ps(m, b, a); }
+CSM_INLINE vec v_keep(mask m, vec a) { return _mm512_maskz_mov_ps(m, a); }
+CSM_INLINE vec v_add_if(mask m, vec a, vec b) { return _mm512_mask_add_ps(a, m, a, b); }
+CSM_INLINE vec v_add_unless(mask m, vec a, vec b) { return _mm512_mask_add_ps(a, (mask)~m, a, b); }
+CSM_INLINE int m_any(mask m) { return m != 0; }
+
+CSM_INLINE vec v_scale(vec a, vec k) { return _mm512_scalef_ps(a, k); }
+CSM_INLINE vec v_exponent(vec a) { return _mm512_getexp_ps(_mm512_maskz_mov_ps(v_lt(a, v_set(INFINITY)), a)); }
+
+CSM_INLINE real v_first(vec a) { return _mm512_cvtss_f32(a); }
+CSM_INLINE vec v_hmax(vec a)
+{
+    a = v_max(a, _mm512_shuffle_f32x4(a, a, _MM_SHUFFLE(1, 0, 3, 2)));
+    a = v_max(a, _mm512_shuffle_f32x4(a, a, _MM_SHUFFLE(2, 3, 0, 1)));
+    a = v_max(a, _mm512_permute_ps(a, _MM_SHUFFLE(1, 0, 3, 2)));
+    return v_max(a, _mm512_permute_ps(a, _MM_SHUFFLE(2, 3, 0, 1)));
+}
+
+CSM_INLINE wide w_set(double a) { wide w = {_mm512_set1_pd(a), _mm512_set1_pd(a)}; return w; }
+CSM_INLINE wide w_zero(void) { return w_set(0); }
+CSM_INLINE wide w_of(vec v)
+{
+    wide w = {_mm512_cvtps_pd(_mm512_castps512_ps256(v)), _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1))};
+    return w;
+}
+CSM_INLINE wide w_sum(wide x, wide y)
+{
+    wide w = {_mm512_add_pd(x.a, y.a), _mm512_add_pd(x.b, y.b)};
+    return w;
+}
+CSM_INLINE wide w_sub(wide x, wide y)
+{
+    wide w = {_mm512_sub_pd(x.a, y.a), _mm512_sub_pd(x.b, y.b)};
+    return w;
+}
+CSM_INLINE wide w_mul(wide x, wide y)
+{
+    wide w = {_mm512_mul_pd(x.a, y.a), _mm512_mul_pd(x.b, y.b)};
+    return w;
+}
+CSM_INLINE wide w_div(wide x, wide y)
+{
+    wide w = {_mm512_div_pd(x.a, y.a), _mm512_div_pd(x.b, y.b)};
+    return w;
+}
+CSM_INLINE wide w_add(wide w, vec v) { return w_sum(w, w_of(v)); }
+CSM_INLINE wide w_add_product(wide w, vec a, vec b) { return w_sum(w, w_mul(w_of(a), w_of(b))); }
+CSM_INLINE vec w_round(wide w)
+{
+    return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(w.a)), _mm512_cvtpd_ps(w.b), 1);
+}
+CSM_INLINE void w_split(wide w, vec *hi, vec *lo)
+{
+    *hi = w_round(w);
+    *lo = w_round(w_sub(w, w_of(*hi)));
+}
+CSM_INLINE wide w_hsum(wide w)
+{
+    __m512d s = _mm512_add_pd(w.a, w.b);
+    s = _mm512_add_pd(s, _mm512_shuffle_f64x2(s, s, _MM_SHUFFLE(1, 0, 3, 2)));
+    s = _mm512_add_pd(s, _mm512_shuffle_f64x2(s, s, _MM_SHUFFLE(2, 3, 0, 1)));
+    s = _mm512_add_pd(s, _mm512_permute_pd(s, 0x55));
+    w.a = w.b = s;
+    return w;
+}

@@ -1,0 +1,57 @@
+/* Eight lanes of float64: AVX-512 F, DQ, BW, VL. Operations as in README.md. */
+
+typedef double elem;
+typedef double real;
+typedef __m512d vec;
+typedef __mmask8 mask;
+#define V_LANES 8
+
+CSM_INLINE mask m_first(ptrdiff_t n) { return (mask)((1u << n) - 1); }
+
+CSM_INLINE vec v_set(real a) { return _mm512_set1_pd(a); }
+CSM_INLINE vec v_load(const elem *p) { return _mm512_loadu_pd(p); }
+CSM_INLINE void v_store(elem *p, vec v) { _mm512_storeu_pd(p, v); }
+CSM_INLINE vec v_load_n(const elem *p, ptrdiff_t n, real fill)
+{
+    return _mm512_mask_loadu_pd(v_set(fill), m_first(n), p);
+}
+CSM_INLINE void v_store_n(elem *p, vec v, ptrdiff_t n) { _mm512_mask_storeu_pd(p, m_first(n), v); }
+CSM_INLINE vec v_get(const real *p) { return _mm512_loadu_pd(p); }
+CSM_INLINE void v_put(real *p, vec v) { _mm512_storeu_pd(p, v); }
+
+CSM_INLINE vec v_add(vec a, vec b) { return _mm512_add_pd(a, b); }
+CSM_INLINE vec v_sub(vec a, vec b) { return _mm512_sub_pd(a, b); }
+CSM_INLINE vec v_mul(vec a, vec b) { return _mm512_mul_pd(a, b); }
+CSM_INLINE vec v_div(vec a, vec b) { return _mm512_div_pd(a, b); }
+CSM_INLINE vec v_fma(vec a, vec b, vec c) { return _mm512_fmadd_pd(a, b, c); }
+CSM_INLINE vec v_fnma(vec a, vec b, vec c) { return _mm512_fnmadd_pd(a, b, c); }
+CSM_INLINE vec v_mul_err(vec a, vec b, vec p) { return _mm512_fmsub_pd(a, b, p); }
+CSM_INLINE vec v_max(vec a, vec b) { return _mm512_max_pd(a, b); }
+CSM_INLINE vec v_min(vec a, vec b) { return _mm512_min_pd(a, b); }
+CSM_INLINE vec v_abs(vec a) { return _mm512_abs_pd(a); }
+
+CSM_INLINE mask v_eq(vec a, vec b) { return _mm512_cmp_pd_mask(a, b, _CMP_EQ_OQ); }
+CSM_INLINE mask v_lt(vec a, vec b) { return _mm512_cmp_pd_mask(a, b, _CMP_LT_OQ); }
+CSM_INLINE mask v_le(vec a, vec b) { return _mm512_cmp_pd_mask(a, b, _CMP_LE_OQ); }
+CSM_INLINE vec v_pick(mask m, vec a, vec b) { return _mm512_mask_blend_pd(m, b, a); }
+CSM_INLINE vec v_keep(mask m, vec a) { return _mm512_maskz_mov_pd(m, a); }
+CSM_INLINE vec v_add_if(mask m, vec a, vec b) { return _mm512_mask_add_pd(a, m, a, b); }
+CSM_INLINE vec v_add_unless(mask m, vec a, vec b) { return _mm512_mask_add_pd(a, (mask)~m, a, b); }
+CSM_INLINE int m_any(mask m) { return m != 0; }
+
+CSM_INLINE vec v_scale(vec a, vec k) { return _mm512_scalef_pd(a, k); }
+CSM_INLINE vec v_exponent(vec a) { return _mm512_getexp_pd(_mm512_maskz_mov_pd(v_lt(a, v_set(INFINITY)), a)); }
+
+CSM_INLINE real v_first(vec a) { return _mm512_cvtsd_f64(a); }
+CSM_INLINE vec v_hmax(vec a)
+{
+    a = v_max(a, _mm512_shuffle_f64x2(a, a, _MM_SHUFFLE(1, 0, 3, 2)));
+    a = v_max(a, _mm512_shuffle_f64x2(a, a, _MM_SHUFFLE(2, 3, 0, 1)));
+    return v_max(a, _mm512_permute_pd(a, 0x55));
+}
+CSM_INLINE vec v_hsum(vec a)
+{
+    a = v_add(a, _mm512_shuffle_f64x2(a, a, _MM_SHUFFLE(1, 0, 3, 2)));
+    a = v_add(a, _mm512_shuffle_f64x2(a, a, _MM_SHUFFLE(2, 3, 0, 1)));
+    return v_add(a, _mm512_permute_pd(a, 0x55));
+}

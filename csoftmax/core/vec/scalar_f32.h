@@ -1,0 +1,78 @@
+/* One lane of float32 in plain C: the model of the vector layer. Operations as in README.md. */
+
+typedef float elem;
+typedef float real;
+typedef float vec;
+typedef int mask;
+typedef double wide;
+#define V_LANES 1
+
+CSM_INLINE vec v_set(real a) { return a; }
+CSM_INLINE vec v_load(const elem *p) { return *p; }
+CSM_INLINE void v_store(elem *p, vec v) { *p = v; }
+CSM_INLINE vec v_load_n(const elem *p, ptrdiff_t n, real fill) { return n ? *p : fill; }
+CSM_INLINE void v_store_n(elem *p, vec v, ptrdiff_t n) { if (n) *p = v; }
+CSM_INLINE vec v_get(const real *p) { return *p; }
+CSM_INLINE void v_put(real *p, vec v) { *p = v; }
+
+CSM_INLINE vec v_add(vec a, vec b) { return a + b; }
+CSM_INLINE vec v_sub(vec a, vec b) { return a - b; }
+CSM_INLINE vec v_mul(vec a, vec b) { return a * b; }
+CSM_INLINE vec v_div(vec a, vec b) { return a / b; }
+CSM_INLINE vec v_fma(vec a, vec b, vec c) { return a * b + c; }
+CSM_INLINE vec v_fnma(vec a, vec b, vec c) { return c - a * b; }
+CSM_INLINE vec v_max(vec a, vec b) { return a > b ? a : b; }
+CSM_INLINE vec v_min(vec a, vec b) { return a < b ? a : b; }
+CSM_INLINE vec v_abs(vec a) { return fabsf(a); }
+
+CSM_INLINE mask v_eq(vec a, vec b) { return a == b; }
+CSM_INLINE mask v_lt(vec a, vec b) { return a < b; }
+CSM_INLINE mask v_le(vec a, vec b) { return a <= b; }
+CSM_INLINE vec v_pick(mask m, vec a, vec b) { return m ? a : b; }
+CSM_INLINE vec v_keep(mask m, vec a) { return m ? a : 0; }
+CSM_INLINE vec v_add_if(mask m, vec a, vec b) { return m ? a + b : a; }
+CSM_INLINE vec v_add_unless(mask m, vec a, vec b) { return m ? a : a + b; }
+CSM_INLINE int m_any(mask m) { return m; }
+
+CSM_INLINE vec pow2(int k)
+{
+    uint32_t bits = (uint32_t)(k + 127) << 23;
+    float f;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
+/* In two steps, so that a subnormal result is rounded once: the first product is exact. */
+CSM_INLINE vec v_scale(vec a, vec k)
+{
+    vec near = v_max(k, -120);
+    return a * pow2((int)near) * pow2((int)(k - near));
+}
+
+CSM_INLINE vec v_exponent(vec a)
+{
+    uint32_t bits;
+    memcpy(&bits, &a, sizeof bits);
+    return (vec)((int)(bits >> 23 & 255) - 127);
+}
+
+CSM_INLINE real v_first(vec a) { return a; }
+CSM_INLINE vec v_hmax(vec a) { return a; }
+
+CSM_INLINE wide w_zero(void) { return 0; }
+CSM_INLINE wide w_set(double a) { return a; }
+CSM_INLINE wide w_of(vec a) { return a; }
+CSM_INLINE wide w_add(wide w, vec v) { return w + v; }
+CSM_INLINE wide w_add_product(wide w, vec a, vec b) { return w + (double)a * b; }
+CSM_INLINE wide w_sum(wide a, wide b) { return a + b; }
+CSM_INLINE wide w_sub(wide a, wide b) { return a - b; }
+CSM_INLINE wide w_mul(wide a, wide b) { return a * b; }
+CSM_INLINE wide w_div(wide a, wide b) { return a / b; }
+CSM_INLINE vec w_round(wide w) { return (vec)w; }
+CSM_INLINE wide w_hsum(wide w) { return w; }
+
+CSM_INLINE void w_split(wide w, vec *hi, vec *lo)
+{
+    *hi = (vec)w;
+    *lo = (vec)(w - *hi);
+}

@@ -1,0 +1,63 @@
+/* One lane of float64 in plain C: the model of the vector layer. Operations as in README.md.
+   Needs math/product.h before it. */
+
+typedef double elem;
+typedef double real;
+typedef double vec;
+typedef int mask;
+#define V_LANES 1
+
+CSM_INLINE vec v_set(real a) { return a; }
+CSM_INLINE vec v_load(const elem *p) { return *p; }
+CSM_INLINE void v_store(elem *p, vec v) { *p = v; }
+CSM_INLINE vec v_load_n(const elem *p, ptrdiff_t n, real fill) { return n ? *p : fill; }
+CSM_INLINE void v_store_n(elem *p, vec v, ptrdiff_t n) { if (n) *p = v; }
+CSM_INLINE vec v_get(const real *p) { return *p; }
+CSM_INLINE void v_put(real *p, vec v) { *p = v; }
+
+CSM_INLINE vec v_add(vec a, vec b) { return a + b; }
+CSM_INLINE vec v_sub(vec a, vec b) { return a - b; }
+CSM_INLINE vec v_mul(vec a, vec b) { return a * b; }
+CSM_INLINE vec v_div(vec a, vec b) { return a / b; }
+CSM_INLINE vec v_fma(vec a, vec b, vec c) { return a * b + c; }
+CSM_INLINE vec v_fnma(vec a, vec b, vec c) { return c - a * b; }
+CSM_INLINE vec v_max(vec a, vec b) { return a > b ? a : b; }
+CSM_INLINE vec v_min(vec a, vec b) { return a < b ? a : b; }
+CSM_INLINE vec v_abs(vec a) { return fabs(a); }
+
+CSM_INLINE mask v_eq(vec a, vec b) { return a == b; }
+CSM_INLINE mask v_lt(vec a, vec b) { return a < b; }
+CSM_INLINE mask v_le(vec a, vec b) { return a <= b; }
+CSM_INLINE vec v_pick(mask m, vec a, vec b) { return m ? a : b; }
+CSM_INLINE vec v_keep(mask m, vec a) { return m ? a : 0; }
+CSM_INLINE vec v_add_if(mask m, vec a, vec b) { return m ? a + b : a; }
+CSM_INLINE vec v_add_unless(mask m, vec a, vec b) { return m ? a : a + b; }
+CSM_INLINE int m_any(mask m) { return m; }
+
+CSM_INLINE vec v_mul_err(vec a, vec b, vec p) { return product_error(a, b, p); }
+
+CSM_INLINE vec pow2(int k)
+{
+    uint64_t bits = (uint64_t)(k + 1023) << 52;
+    double f;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
+/* In two steps, so that a subnormal result is rounded once: the first product is exact. */
+CSM_INLINE vec v_scale(vec a, vec k)
+{
+    vec near = v_max(k, -1000);
+    return a * pow2((int)near) * pow2((int)(k - near));
+}
+
+CSM_INLINE vec v_exponent(vec a)
+{
+    uint64_t bits;
+    memcpy(&bits, &a, sizeof bits);
+    return (vec)((int)(bits >> 52 & 2047) - 1023);
+}
+
+CSM_INLINE real v_first(vec a) { return a; }
+CSM_INLINE vec v_hmax(vec a) { return a; }
+CSM_INLINE vec v_hsum(vec a) { return a; }

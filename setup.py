@@ -1,0 +1,91 @@
+"""The compiled part of the build: one extension over the C core; OpenMP where the compiler has it.
+
+CSOFTMAX_OPENMP=auto|0|1: use OpenMP if it works (default), never, or fail without.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError, LinkError
+
+ROOT = Path(__file__).parent.resolve()
+CORE = Path("csoftmax/core")
+
+FLAGS = [
+    "-std=c11", "-O2", "-g0", "-D_POSIX_C_SOURCE=200809L", "-fvisibility=hidden",
+    # Exactness: products and sums are fused where the code says so, nowhere else.
+    "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math",
+]
+
+NO_COMPILER = """
+csoftmax is built from C and found no working C compiler ({error}).
+Install one and try again: `apt install gcc` on Debian and Ubuntu, `dnf install gcc` on Fedora,
+`xcode-select --install` on macOS; or set CC to the compiler to use.
+"""
+
+
+class BuildCore(build_ext):
+    def build_extension(self, ext):
+        try:
+            self.try_program("int main(void) { return 0; }", [])
+        except (CompileError, LinkError) as error:
+            sys.exit(NO_COMPILER.format(error=error))
+        if self.wants_openmp():
+            ext.extra_compile_args.append("-fopenmp")
+            ext.extra_link_args.append("-fopenmp")
+        stamp = Path(self.build_temp) / "flags"
+        flags = f"{self.compiler.compiler_so} {ext.extra_compile_args}"
+        if not stamp.exists() or stamp.read_text() != flags:
+            self.force = True
+        super().build_extension(ext)
+        stamp.parent.mkdir(parents=True, exist_ok=True)
+        stamp.write_text(flags)
+
+    def wants_openmp(self):
+        asked = os.environ.get("CSOFTMAX_OPENMP", "auto")
+        if asked not in ("auto", "0", "1"):
+            sys.exit(f"CSOFTMAX_OPENMP={asked}: expected auto, 0 or 1")
+        if asked == "0":
+            return False
+        try:
+            self.try_program("#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }", ["-fopenmp"])
+        except (CompileError, LinkError):
+            if asked == "1":
+                sys.exit("CSOFTMAX_OPENMP=1, but a program with -fopenmp does not build: install libgomp or libomp")
+            return False
+        return True
+
+    def try_program(self, source, flags):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "probe.c"
+            path.write_text(source)
+            objects = self.compiler.compile([str(path)], output_dir="/", extra_postargs=flags)
+            self.compiler.link_executable(objects, "probe", output_dir=folder, extra_postargs=flags)
+
+
+extension = Extension(
+    "csoftmax._core",
+    sources=["csoftmax/_core.pyx", *map(str, sorted([*CORE.glob("*.c"), *CORE.glob("isa/*.c")]))],
+    depends=[*map(str, sorted(CORE.rglob("*.h")))],
+    include_dirs=["csoftmax", numpy.get_include()],
+    define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_26_API_VERSION"), ("NPY_TARGET_VERSION", "NPY_1_26_API_VERSION")],
+    extra_compile_args=FLAGS,
+)
+
+setup(
+    ext_modules=cythonize(
+        [extension],
+        compiler_directives={
+            "language_level": 3, "boundscheck": False, "wraparound": False, "cdivision": True,
+            "freethreading_compatible": True, "embedsignature": True,
+        },
+    ),
+    cmdclass={"build_ext": BuildCore},
+)

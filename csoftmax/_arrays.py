@@ -32,8 +32,9 @@ def as_array(x, name):
 
 
 def floating(*arrays):
-    """The native floating dtype that the arrays are computed in: integers count as float64."""
-    return np.result_type(*(a.dtype if a.dtype.kind == "f" else np.float64 for a in arrays))
+    """The native dtype that the arrays are computed in: their common one, float64 if that is not floating."""
+    common = np.result_type(*(a.dtype for a in arrays))
+    return common if common.kind == "f" else np.dtype(np.float64)
 
 
 def result_dtype(dtype, given):
@@ -60,6 +61,14 @@ def temperature_of(temperature):
     return t
 
 
+def as_index(k, name):
+    """An integer argument as an int."""
+    try:
+        return operator.index(k)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {k!r}") from None
+
+
 def axes_of(axis, ndim):
     """An axis argument (int, tuple or None) as a tuple of non-negative ints. A 0-d array counts as one class."""
     if axis is None:
@@ -67,7 +76,7 @@ def axes_of(axis, ndim):
     most = max(ndim, 1)
     axes = []
     for k in axis if isinstance(axis, tuple) else (axis,):
-        k = operator.index(k)
+        k = as_index(k, "axis")
         if not -most <= k < most:
             raise np.exceptions.AxisError(k, ndim)
         axes.append(k % most)
@@ -119,16 +128,17 @@ class Target(NamedTuple):
         return self.given
 
 
-def target_for(out, shape, dtype, like, inputs, name="out"):
+def target_for(out, shape, dtype, like, inputs, apart=()):
     """The array to compute a result of `shape` and `dtype` in.
 
-    That is `out` where the core can write it and no input overlaps it but as the same array, else a new one:
-    in the memory order of `like`, or C order if that is None.
+    That is `out` where the core can write it, no input overlaps it but as the same array, and none of `apart`
+    at all; else a new one: in the memory order of `like`, or C order if that is None.
     """
     if out is not None:
-        check_out(out, shape, dtype, name)
+        check_out(out, shape, dtype)
         readable = out.dtype.kind == "f" and out.dtype.itemsize in (4, 8)
-        if readable and all(same_layout(out, a) or not np.may_share_memory(out, a) for a in inputs):
+        overlaps = any(np.may_share_memory(out, a) and not same_layout(out, a) for a in inputs)
+        if readable and not overlaps and not any(np.may_share_memory(out, a) for a in apart):
             return Target(out, out)
     if like is None:
         return Target(np.empty(shape, dtype), out)
@@ -144,14 +154,14 @@ def same_layout(a, b):
     )
 
 
-def check_out(out, shape, dtype, name):
+def check_out(out, shape, dtype):
     if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
-        raise TypeError(f"{name} must be a numpy.ndarray, got {type(out).__name__}")
+        raise TypeError(f"out must be a numpy.ndarray, got {type(out).__name__}")
     if out.shape != shape:
-        raise ValueError(f"{name} has shape {out.shape}, the result has shape {shape}")
+        raise ValueError(f"out has shape {out.shape}, the result has shape {shape}")
     if not np.can_cast(dtype, out.dtype, "same_kind"):
-        raise TypeError(f"{name} has dtype {out.dtype}, to which a result of dtype {dtype} cannot be cast safely")
+        raise TypeError(f"out has dtype {out.dtype}, to which a result of dtype {dtype} cannot be cast safely")
     if not out.flags.writeable:
-        raise ValueError(f"{name} is read-only")
+        raise ValueError("out is read-only")
     if overlaps_itself(out):
-        raise ValueError(f"{name} has elements that share memory (strides {out.strides})")
+        raise ValueError(f"out has elements that share memory (strides {out.strides})")

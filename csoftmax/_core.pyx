@@ -120,6 +120,8 @@ cdef int check(csm_status status, const csm_call *c, ndarray target) except -1:
     shape = (<object>target).shape
     row = ", ".join(str(int(i)) for i in np.unravel_index(c.bad_row, shape)) if shape else "()"
     label = (<bytes>c.bad_label).decode()
+    if target.dtype.kind == "f":
+        label = str(float(label))
     if status == CSM_FRACTION:
         raise ValueError(f"target[{row}] = {label} is not a whole number: class indices must be")
     raise IndexError(f"target[{row}] = {label} is not a class index in [0, {c.shape[c.ndim]})")
@@ -189,7 +191,7 @@ cdef ndarray like(ndarray x):
 
 
 cdef plain_map(csm_op op, object x, object g, object axis, object temperature, object out):
-    """y of an operation on x (and g, of the same shape and dtype), or None."""
+    """y of an operation on x, and on g unless that is None; or None where the call is not plain."""
     cdef double t = temperature_of(temperature)
     cdef int k
     cdef ndarray a, y
@@ -197,8 +199,7 @@ cdef plain_map(csm_op op, object x, object g, object axis, object temperature, o
         return None
     a = x
     k = axis_of(axis, cnp.PyArray_NDIM(a))
-    if k < 0 or (g is not None and not (is_plain(g) and cnp.PyArray_SAMESHAPE(a, <ndarray>g)
-                                        and code_of(<ndarray>g) == code_of(a))):
+    if k < 0 or (g is not None and not (cnp.PyArray_SAMESHAPE(a, <ndarray>g) and code_of(<ndarray>g) == code_of(a))):
         return None
     if out is None:
         y = like(a)
@@ -239,15 +240,15 @@ def plain_log_softmax(x, axis, temperature, where, dtype, out):
 
 
 def plain_vjp(p, g, axis, temperature, out):
-    return plain_map(CSM_VJP, p, g, axis, temperature, out)
+    return plain_map(CSM_VJP, p, g, axis, temperature, out) if is_plain(g) else None
 
 
 def plain_log_vjp(p, g, axis, temperature, out):
-    return plain_map(CSM_LOG_VJP, p, g, axis, temperature, out)
+    return plain_map(CSM_LOG_VJP, p, g, axis, temperature, out) if is_plain(g) else None
 
 
 def plain_log_jvp(p, t, axis, temperature, out):
-    return plain_map(CSM_LOG_JVP, p, t, axis, temperature, out)
+    return plain_map(CSM_LOG_JVP, p, t, axis, temperature, out) if is_plain(t) else None
 
 
 def plain_cross_entropy(logits, target, axis, ignore_index, temperature, reduction, bint return_grad, out):
@@ -256,13 +257,13 @@ def plain_cross_entropy(logits, target, axis, ignore_index, temperature, reducti
     cdef int k, i, j = 0
     cdef ndarray x, labels
     cdef object grad = None
-    if t == 0 or not is_plain(logits) or not cnp.PyArray_CheckExact(target) or reduction not in REDUCTIONS:
+    if t == 0 or not is_plain(logits) or not cnp.PyArray_CheckExact(target) or type(reduction) is not str:
         return None
     x, labels = logits, target
     k = axis_of(axis, cnp.PyArray_NDIM(x))
     if k < 0 or code_of(labels) < CSM_I8 or cnp.PyArray_NDIM(labels) != cnp.PyArray_NDIM(x) - 1:
         return None
-    if not (ignore_index is None or type(ignore_index) is int and -2**63 <= ignore_index < 2**63):
+    if reduction not in REDUCTIONS or not (ignore_index is None or type(ignore_index) is int):
         return None
     for i in range(cnp.PyArray_NDIM(x)):
         if i != k:
@@ -332,8 +333,9 @@ def run_loss(bint soft, bint double_precision, ndarray x, ndarray target, ndarra
     c.ndim, c.nclass, c.temperature = ndim - 1, 1, temperature
     c.shape = shape
     c.reduction = REDUCTIONS[reduction]
-    if ignore_index is not None:
-        c.ignores, c.ignore_index = 1, ignore_index
+    if ignore_index is not None and -2**63 <= ignore_index < 2**64:     # no label is beyond
+        c.ignores = 1 if ignore_index < 2**63 else 2
+        c.ignore_index = <long long>(ignore_index if c.ignores == 1 else ignore_index - 2**64)
     if c.reduction == CSM_NONE:
         r = cnp.PyArray_EMPTY(ndim - 1, cnp.PyArray_DIMS(x), cnp.NPY_FLOAT64 if double_precision else cnp.NPY_FLOAT32, 0)
         describe(&c.r, r, rs, -1)

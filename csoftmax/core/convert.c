@@ -71,13 +71,13 @@ void csm_write(char *dst, csm_dtype to, int swapped, ptrdiff_t stride, const voi
     }
 }
 
-/* `whole` and `fits` say whether v can be a long long at all; `format` prints it. */
-#define LABELS(type, whole, fits, format, printed)                              \
+/* `whole` and `fits` say whether v can be a long long, `big` whether it wraps there; `format` prints it. */
+#define LABELS(type, whole, fits, big, format, printed)                         \
     for (ptrdiff_t i = 0; i < count; i++) {                                     \
         type v;                                                                 \
         fetch(&v, src + i * stride, sizeof v, swapped);                         \
         long long label = (fits) ? (long long)v : -1;                           \
-        int ignored = rule->ignores && (fits) && label == rule->ignored;        \
+        int ignored = rule->ignores == 1 + (big) && label == rule->ignored;     \
         if (!(whole) || (!ignored && (label < 0 || label >= rule->n))) {        \
             rule->bad = i;                                                      \
             snprintf(rule->text, sizeof rule->text, format, (printed)v);        \
@@ -87,10 +87,10 @@ void csm_write(char *dst, csm_dtype to, int swapped, ptrdiff_t stride, const voi
     }                                                                           \
     break
 
-#define NARROW(type) LABELS(type, 1, 1, "%lld", long long)
+#define NARROW(type) LABELS(type, 1, 1, 0, "%lld", long long)
 #define FLOAT(type)                                                                     \
     LABELS(type, fabs((double)v) < INFINITY && v == trunc((double)v),                   \
-           fabs((double)v) < 0x1p63, "%.9g", double)
+           fabs((double)v) < 0x1p63, 0, "%.17g", double)
 
 csm_status csm_read_labels(ptrdiff_t *dst, ptrdiff_t step, const char *src, csm_dtype from, int swapped,
                            ptrdiff_t stride, ptrdiff_t count, csm_labels *rule)
@@ -103,7 +103,7 @@ csm_status csm_read_labels(ptrdiff_t *dst, ptrdiff_t step, const char *src, csm_
     case CSM_U8: NARROW(uint8_t);
     case CSM_U16: NARROW(uint16_t);
     case CSM_U32: NARROW(uint32_t);
-    case CSM_U64: LABELS(uint64_t, 1, v <= INT64_MAX, "%llu", unsigned long long);
+    case CSM_U64: LABELS(uint64_t, 1, 1, v > INT64_MAX, "%llu", unsigned long long);
     case CSM_F32: FLOAT(float);
     case CSM_F64: FLOAT(double);
     case CSM_BOOL:

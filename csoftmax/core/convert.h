@@ -15,7 +15,7 @@ void csm_write(char *dst, csm_dtype to, int swapped, ptrdiff_t stride, const voi
 /* Labels of a loss: which numbers are ignored, and what was found wrong. */
 typedef struct {
     ptrdiff_t n;                /* labels are in [0, n) */
-    int ignores;                /* whether `ignored` counts */
+    int ignores;                /* 0: none; 1: `ignored`; 2: `ignored` + 2^64 */
     long long ignored;
     ptrdiff_t bad;              /* index of the first bad label of the last call that failed */
     char text[32];              /* that label */

@@ -4,7 +4,7 @@
 #include "kernels.h"
 #include "threads.h"
 
-#include <math.h>
+#include <float.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -311,6 +311,13 @@ static double sum_of(const void *real, csm_dtype dtype, ptrdiff_t begin, ptrdiff
     return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
 }
 
+/* 1/(T divisor), kept where the scale of the exponentials is finite and so times 0 is 0: p/T overflows before. */
+static double gradient_scale(const csm_call *c, double divisor)
+{
+    const double scale = 1 / (c->temperature * divisor), most = c->dtype == CSM_F32 ? 0x1p150 : DBL_MAX;
+    return scale < most ? scale : most;
+}
+
 static csm_status run_slices(plan *p)
 {
     const ptrdiff_t work = p->n > 0 ? p->n : 1;
@@ -356,7 +363,7 @@ csm_status csm_run(csm_call *c)
 
     if (status == CSM_OK) {
         const double divisor = c->reduction == CSM_MEAN ? (double)valid : 1;
-        p.scale = valid ? 1 / (c->temperature * divisor) : 0;
+        p.scale = valid ? gradient_scale(c, divisor) : 0;
         status = run_slices(&p);
         if (status == CSM_OK && c->loss)
             *c->loss = sum_of(p.result, c->dtype, 0, p.count) / divisor;

@@ -56,7 +56,7 @@ typedef struct {
 
     /* losses */
     csm_array target;       /* labels of CSM_CROSS_ENTROPY */
-    int ignores;            /* whether ignore_index counts */
+    int ignores;            /* 0: no label is ignored; 1: ignore_index; 2: ignore_index + 2^64 */
     long long ignore_index;
     csm_reduction reduction;
     double *loss;           /* the reduced loss */

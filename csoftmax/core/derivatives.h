@@ -14,7 +14,8 @@ CSM_INLINE wide sum_pass(const walk *w, const elem *x, ptrdiff_t xs)
    accuracy where p is next to one-hot. */
 CSM_INLINE vec pivot_pass(const walk *w, const elem *p, ptrdiff_t ps, const elem *g, ptrdiff_t gs)
 {
-    vec top = v_set((real)0.5), c = v_set(0);
+    const vec none = v_set(-INFINITY);
+    vec top = v_set((real)0.5), c = none;
     for (ptrdiff_t i = 0; i < w->count; i++) {
         vec v = load_at(w, p, i, step_of(w, ps), 0);
         mask higher = v_le(top, v);
@@ -23,25 +24,31 @@ CSM_INLINE vec pivot_pass(const walk *w, const elem *p, ptrdiff_t ps, const elem
     }
     if (w->along) {
         vec largest = v_hmax(top);
-        c = v_hmax(v_pick(v_eq(top, largest), c, v_set(-INFINITY)));
+        c = v_hmax(v_pick(v_eq(top, largest), c, none));
     }
     return v_keep(v_lt(v_abs(c), v_set(INFINITY)), c);
 }
 
-/* h = g - c and sum p h; y = p (h - sum)/T, or (h - sum)/T where `weighted` is 0. */
+/* h = (g - c)/T; y = p (h - sum p h), or h - sum p h where `weighted` is 0. */
 CSM_INLINE void product_body(const csm_block *b, const walk *w, const elem *p, const elem *g, elem *y,
                              const temper *t, int unit, int weighted)
 {
     const ptrdiff_t pstep = step_of(w, b->xs), gstep = step_of(w, b->gs), ystep = step_of(w, b->ys);
     vec c = pivot_pass(w, p, b->xs, g, b->gs);
     wide sum = w_zero();
-    for (ptrdiff_t i = 0; i < w->count; i++)
-        sum = w_add_product(sum, load_at(w, p, i, pstep, 0), v_sub(load_at(w, g, i, gstep, 0), c));
+    for (ptrdiff_t i = 0; i < w->count; i++) {
+        vec h = drop(load_at(w, g, i, gstep, 0), c, t, unit);
+        vec v = load_at(w, p, i, pstep, 0);
+        sum = w_add_product(sum, v, unit ? h : v_keep(v_ne(v, v_set(0)), h));
+    }
     vec dot = w_round(w->along ? w_hsum(sum) : sum);
     for (ptrdiff_t i = 0; i < w->count; i++) {
-        vec h = v_sub(v_sub(load_at(w, g, i, gstep, 0), c), dot);
-        vec v = weighted ? v_mul(load_at(w, p, i, pstep, 0), h) : h;
-        store_at(w, y, i, ystep, over_T(v, t, unit));
+        vec h = v_sub(drop(load_at(w, g, i, gstep, 0), c, t, unit), dot);
+        if (weighted) {
+            vec v = load_at(w, p, i, pstep, 0), product = v_mul(v, h);
+            h = unit ? product : v_keep(v_ne(v, v_set(0)), product);   /* h may overflow where T is tiny: 0 * inf */
+        }
+        store_at(w, y, i, ystep, h);
     }
 }
 
@@ -67,10 +74,10 @@ CSM_INLINE void log_vjp_body(const csm_block *b, const walk *w, ptrdiff_t row, c
 {
     (void)row;
     const ptrdiff_t pstep = step_of(w, b->xs), gstep = step_of(w, b->gs), ystep = step_of(w, b->ys);
-    vec sum = w_round(sum_pass(w, g, b->gs));
+    vec sum = over_T(w_round(sum_pass(w, g, b->gs)), t, unit);
     for (ptrdiff_t i = 0; i < w->count; i++) {
-        vec v = v_fnma(load_at(w, p, i, pstep, 0), sum, load_at(w, g, i, gstep, 0));
-        store_at(w, y, i, ystep, over_T(v, t, unit));
+        vec v = over_T(load_at(w, g, i, gstep, 0), t, unit);
+        store_at(w, y, i, ystep, v_fnma(load_at(w, p, i, pstep, 0), sum, v));
     }
 }
 
@@ -84,11 +91,11 @@ CSM_INLINE void jacobian_body(const csm_block *b, const walk *w, ptrdiff_t row, 
     real pi = v_first(v_load_n(p + i, 1, 0));
     vec minus = v_set(-pi);
     for (ptrdiff_t j = 0; j < w->count; j++)
-        store_at(w, y, j, V_LANES, over_T(v_mul(minus, load_at(w, p, j, V_LANES, 0)), t, unit));
+        store_at(w, y, j, V_LANES, product_over_T(minus, load_at(w, p, j, V_LANES, 0), t, unit));
     vec others = v_set(1 - pi);
     if (pi > (real)0.5) {
         walk before = walk_along(i), after = walk_along(b->n - i - 1);
         others = w_round(w_sum(sum_pass(&before, p, 0), sum_pass(&after, p + i + 1, 0)));
     }
-    v_store_n(y + i, over_T(v_mul(v_set(pi), others), t, unit), 1);
+    v_store_n(y + i, product_over_T(v_set(pi), others, t, unit), 1);
 }

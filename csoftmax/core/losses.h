@@ -11,13 +11,12 @@
 /* A target this far below the max has a loss above it, so that L counts by its absolute error. */
 #define LOSS_NEAR 8
 
-/* The exponentials' power of two: gradients scaled up must not show the rounding of subnormal exponentials. */
-CSM_INLINE vec lift_of(double scale)
+/* A gradient scaled down needs the less of a lift, and scale/S would underflow under all of it. */
+CSM_INLINE real lift_for(double scale)
 {
     int k = 0;
-    if (isfinite(scale))
-        frexp(scale, &k);
-    return v_set((real)(k < 0 ? 0 : k > 64 ? 64 : k));
+    frexp(scale, &k);
+    return (real)(k >= 0 ? EXP_LIFT : k > -EXP_LIFT ? EXP_LIFT + k : 0);
 }
 
 /* The targets' logits of a walk; `alive` where a row is not ignored. */
@@ -66,7 +65,7 @@ CSM_INLINE void label_body(const csm_block *b, const walk *w, ptrdiff_t row, con
     }
     mask alive;
     vec target = target_logits(b, w, row, x, &alive), m = max_pass(w, x, b->xs);
-    shift s = shift_of(m, lift_of(b->scale), t, unit);
+    shift s = shift_of(m, lift_for(b->scale), t, unit);
     sums e = y ? exp_pass(w, x, b->xs, y, b->ys, NULL, 0, target, m, &s, t, unit, SPLIT | KEEP_EXP)
                : exp_pass(w, x, b->xs, NULL, 0, NULL, 0, target, m, &s, t, unit, SPLIT);
     vec top = v_exp(m, &s, t, unit), et = v_exp(target, &s, t, unit), gap = drop(m, target, t, unit);
@@ -75,7 +74,7 @@ CSM_INLINE void label_body(const csm_block *b, const walk *w, ptrdiff_t row, con
     /* near: log(S/e_t); far: the gap and log(S/e_m). Either way one log1p. */
     mask near = v_lt(gap, v_set(LOSS_NEAR));
     vec swap = v_pick(near, zero, v_sub(et, top));
-    vec L = log_ratio(w_add(rest, swap), v_pick(near, et, top));
+    vec L = v_log1p(ratio(w_add(rest, swap), v_pick(near, et, top)));
     store_result(b, w, row, v_keep(alive, v_add(v_pick(near, zero, gap), L)));
 
     if (y) {
@@ -91,17 +90,17 @@ CSM_INLINE void soft_body(const csm_block *b, const walk *w, ptrdiff_t row, cons
                           const temper *t, int unit)
 {
     vec m = max_pass(w, x, b->xs);
-    shift s = shift_of(m, lift_of(b->scale), t, unit);
+    shift s = shift_of(m, lift_for(b->scale), t, unit);
     sums e = y ? exp_pass(w, x, b->xs, y, b->ys, q, b->gs, m, m, &s, t, unit, SPLIT | SOFT | KEEP_EXP)
                : exp_pass(w, x, b->xs, NULL, 0, q, b->gs, m, m, &s, t, unit, SPLIT | SOFT);
     vec top = v_exp(m, &s, t, unit);
     wide rest = rest_of(&e, top);
-    vec L = log_ratio(rest, top);
-    store_result(b, w, row, v_fma(L, w_round(e.mass), over_T(w_round(e.drops), t, unit)));
+    vec L = v_log1p(ratio(rest, top));
+    store_result(b, w, row, v_fma(L, w_round(e.mass), w_round(e.drops)));
 
     if (y) {
         vec hi, lo;
-        w_split(w_div(w_mul(w_set(b->scale), e.mass), w_add(rest, top)), &hi, &lo);
+        w_split(w_mul(w_div(w_set(b->scale), w_add(rest, top)), e.mass), &hi, &lo);
         scale_pass(w, y, b->ys, hi, lo, q, b->gs, v_set((real)-b->scale), NULL);
     }
 }

@@ -55,26 +55,30 @@ CSM_INLINE void store_result(const csm_block *b, const walk *w, ptrdiff_t row, v
     memcpy(out, lane, (size_t)w->lanes * sizeof *out);
 }
 
-/* The vectors that the unrolled loops take at a time, and the adds after which a sum is flushed to `wide`:
-   enough to hide the flush, few enough that float32 sums stay within half an ULP. */
-enum { UNROLL = 4, RUN = 8 };
+/* The largest lane, in all lanes; lanes are not NaN. */
+CSM_INLINE vec v_hmax(vec a)
+{
+    for (int i = 0; i < V_FOLDS; i++)
+        a = v_max(a, v_fold(a, i));
+    return a;
+}
 
 /* The largest logit, NaN passed over; -inf of an empty row. */
 CSM_INLINE vec max_pass(const walk *w, const elem *x, ptrdiff_t xs)
 {
     const ptrdiff_t step = step_of(w, xs);
-    vec m[UNROLL];
-    for (int u = 0; u < UNROLL; u++)
-        m[u] = v_set(-INFINITY);
+    vec a = v_set(-INFINITY), b = a, c = a, d = a;
     ptrdiff_t i = 0;
-    for (; i + UNROLL <= w->full; i += UNROLL)
-        for (int u = 0; u < UNROLL; u++)
-            m[u] = v_max(v_load(x + (i + u) * step), m[u]);
+    for (; i + 4 <= w->full; i += 4) {
+        a = v_max(v_load(x + i * step), a);
+        b = v_max(v_load(x + (i + 1) * step), b);
+        c = v_max(v_load(x + (i + 2) * step), c);
+        d = v_max(v_load(x + (i + 3) * step), d);
+    }
     for (; i < w->count; i++)
-        m[0] = v_max(load_at(w, x, i, step, -INFINITY), m[0]);
-    for (int u = 1; u < UNROLL; u++)
-        m[0] = v_max(m[u], m[0]);
-    return w->along ? v_hmax(m[0]) : m[0];
+        a = v_max(load_at(w, x, i, step, -INFINITY), a);
+    a = v_max(v_max(a, b), v_max(c, d));
+    return w->along ? v_hmax(a) : a;
 }
 
 /* Whether a row holds a NaN: 1 in its lanes, else 0. For rows whose max is infinite; not on a fast path. */
@@ -88,104 +92,65 @@ CSM_INLINE vec nan_pass(const walk *w, const elem *x, ptrdiff_t xs)
     return w->along ? v_hmax(found) : found;
 }
 
-/* Sums of the exponentials e of a row, split by a pivot, some logit of it: where one logit holds nearly all of S,
-   S - e of that logit is lost by subtraction, but other + (at - e) is right to the last bits. */
+/* Sums over a row. Split by a pivot, some logit of the row, whose exponential is left out: where one logit holds
+   nearly all of S, S - e is lost by subtraction, but the sum of the others is right to the last bits. */
 typedef struct {
-    wide other;         /* e of the logits that differ from the pivot; all e without a pivot   */
-    wide at;            /* e of the logits that equal it                                       */
-    wide drops;         /* soft targets: sum of q (max - x)                                    */
-    wide mass;          /* soft targets: sum of q                                              */
+    wide other;         /* exponentials of the logits that differ from the pivot; all of them without a pivot */
+    vec count;          /* how many logits equal the pivot                                                    */
+    wide drops;         /* soft targets: sum of q (max - x)/T                                                 */
+    wide mass;          /* soft targets: sum of q                                                             */
 } sums;
 
 /* What an exp pass does besides summing; constants at each use. */
 enum { KEEP_EXP = 1, SPLIT = 2, SOFT = 4 };
 
-/* Running sums in `real`, flushed into `sums`. */
-typedef struct { vec other, at, drops, mass; } partial;
-
-CSM_INLINE void exp_step(partial *p, vec e, vec x, vec pivot, int what)
-{
-    if (what & SPLIT) {
-        mask hit = v_eq(x, pivot);
-        p->other = v_add_unless(hit, p->other, e);
-        p->at = v_add_if(hit, p->at, e);
-    } else
-        p->other = v_add(p->other, e);
-}
-
-/* A target of 0 takes no part, whatever the logit: 0 * inf = 0. */
-CSM_INLINE void soft_step(partial *p, vec q, vec x, vec m)
-{
-    mask absent = v_eq(q, v_set(0));
-    vec product = v_mul(q, v_sub(m, x));
-    p->drops = v_add_unless(absent, p->drops, product);
-    p->mass = v_add(p->mass, q);
-}
-
-CSM_INLINE void flush(sums *s, const partial *p, int what)
-{
-    s->other = w_add(s->other, p->other);
-    if (what & SPLIT)
-        s->at = w_add(s->at, p->at);
-    if (what & SOFT) {
-        s->drops = w_add(s->drops, p->drops);
-        s->mass = w_add(s->mass, p->mass);
-    }
-}
-
-/* Exponentials of a row and their sums. KEEP_EXP stores them in y, SPLIT splits by pivot, SOFT sums over q; m is
-   the max, needed for SOFT alone. */
+/* Exponentials of a row and their sums. KEEP_EXP stores them in y, SPLIT leaves out the pivot, SOFT sums over q.
+   They are added in `wide`: each rounding in `real` would cost a softmax an ULP where one logit holds most of the
+   sum. A target of 0 takes no part whatever its logit: 0 * inf = 0. */
 CSM_INLINE sums exp_pass(const walk *w, const elem *x, ptrdiff_t xs, elem *y, ptrdiff_t ys,
                          const elem *q, ptrdiff_t qs, vec pivot, vec m,
-                         const shift *s, const temper *t, int unit, int what)
+                         const shift *shifted, const temper *t, int unit, int what)
 {
     const ptrdiff_t xstep = step_of(w, xs), ystep = step_of(w, ys), qstep = step_of(w, qs);
-    sums out = {w_zero(), w_zero(), w_zero(), w_zero()};
-    for (ptrdiff_t i = 0; i < w->count;) {
-        partial p[UNROLL];
-        memset(p, 0, sizeof p);
-        ptrdiff_t whole = i + RUN * UNROLL < w->full ? i + RUN * UNROLL : w->full;
-        for (; i + UNROLL <= whole; i += UNROLL)
-            for (int u = 0; u < UNROLL; u++) {
-                vec v = v_load(x + (i + u) * xstep), e = v_exp(v, s, t, unit);
-                exp_step(&p[u], e, v, pivot, what);
-                if (what & SOFT)
-                    soft_step(&p[u], v_load(q + (i + u) * qstep), v, m);
-                if (what & KEEP_EXP)
-                    v_store(y + (i + u) * ystep, e);
-            }
-        ptrdiff_t rest = i + RUN < w->count ? i + RUN : w->count;
-        if (whole == w->full)
-            for (; i < rest; i++) {
-                vec v = load_at(w, x, i, xstep, -INFINITY), e = v_exp(v, s, t, unit);
-                exp_step(&p[0], e, v, pivot, what);
-                if (what & SOFT)
-                    soft_step(&p[0], load_at(w, q, i, qstep, 0), v, m);
-                if (what & KEEP_EXP)
-                    store_at(w, y, i, ystep, e);
-            }
-        for (int u = 0; u < UNROLL; u++)
-            flush(&out, &p[u], what);
+    const vec one = v_set(1);
+    sums s = {w_zero(), v_set(0), w_zero(), w_zero()};
+    for (ptrdiff_t i = 0; i < w->count; i++) {
+        vec v = load_at(w, x, i, xstep, -INFINITY), e = v_exp(v, shifted, t, unit);
+        if (what & SPLIT) {
+            mask differs = v_ne(v, pivot);
+            s.other = w_add(s.other, v_keep(differs, e));
+            s.count = v_add_unless(differs, s.count, one);
+        } else
+            s.other = w_add(s.other, e);
+        if (what & SOFT) {
+            vec target = load_at(w, q, i, qstep, 0), d = drop(m, v, t, unit);
+            s.drops = w_add(s.drops, v_keep(v_ne(target, v_set(0)), v_mul(target, d)));
+            s.mass = w_add(s.mass, target);
+        }
+        if (what & KEEP_EXP)
+            store_at(w, y, i, ystep, e);
     }
     if (w->along) {
-        out.other = w_hsum(out.other);
+        s.other = w_hsum(s.other);
         if (what & SPLIT)
-            out.at = w_hsum(out.at);
+            s.count = w_round(w_hsum(w_of(s.count)));
         if (what & SOFT) {
-            out.drops = w_hsum(out.drops);
-            out.mass = w_hsum(out.mass);
+            s.drops = w_hsum(s.drops);
+            s.mass = w_hsum(s.mass);
         }
     }
-    return out;
+    return s;
 }
 
 /* The sum without one logit equal to the pivot, whose exponential is e. */
-CSM_INLINE wide rest_of(const sums *s, vec e) { return w_sum(s->other, w_sub(s->at, w_of(e))); }
+CSM_INLINE wide rest_of(const sums *s, vec e)
+{
+    return w_add_product(s->other, v_sub(s->count, v_set(1)), e);
+}
 
-/* log(S/e), from the sum without e. */
-CSM_INLINE vec log_ratio(wide rest, vec e) { return v_log1p(w_round(w_div(rest, w_of(e)))); }
+CSM_INLINE vec ratio(wide rest, vec e) { return w_round(w_div(rest, w_of(e))); }
 
-/* y = e a + q b in one pass, with a = a_hi + a_lo; q NULL: absent. Rows that are not `alive` get 0 whatever e is. */
+/* y = e a + q b in one pass, with a = hi + lo; q NULL: absent. Rows that are not `alive` get 0 whatever e is. */
 CSM_INLINE void scale_pass(const walk *w, elem *y, ptrdiff_t ys, vec hi, vec lo,
                            const elem *q, ptrdiff_t qs, vec b, const mask *alive)
 {

@@ -6,6 +6,7 @@
 TARGET_BEGIN("avx2,fma,f16c")
 #include "../math/product.h"
 #include "../vec/avx2_f32.h"
+#include "../math/two_sum.h"
 #include "../math/exp_f32.h"
 #include "../math/log1p_f32.h"
 #include "../engine.h"

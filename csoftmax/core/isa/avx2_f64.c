@@ -6,6 +6,7 @@
 TARGET_BEGIN("avx2,fma,f16c")
 #include "../math/product.h"
 #include "../vec/avx2_f64.h"
+#include "../math/two_sum.h"
 #include "../math/wide_f64.h"
 #include "../math/exp_f64.h"
 #include "../math/log1p_f64.h"

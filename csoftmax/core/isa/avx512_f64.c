@@ -6,6 +6,7 @@
 TARGET_BEGIN("avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx2,fma,f16c")
 #include "../math/product.h"
 #include "../vec/avx512_f64.h"
+#include "../math/two_sum.h"
 #include "../math/wide_f64.h"
 #include "../math/exp_f64.h"
 #include "../math/log1p_f64.h"

@@ -5,6 +5,7 @@
 #define CSM_TABLE csm_f32_scalar
 #include "../math/product.h"
 #include "../vec/scalar_f32.h"
+#include "../math/two_sum.h"
 #include "../math/exp_f32.h"
 #include "../math/log1p_f32.h"
 #include "../engine.h"

@@ -5,6 +5,7 @@
 #define CSM_TABLE csm_f64_scalar
 #include "../math/product.h"
 #include "../vec/scalar_f64.h"
+#include "../math/two_sum.h"
 #include "../math/wide_f64.h"
 #include "../math/exp_f64.h"
 #include "../math/log1p_f64.h"

@@ -3,17 +3,20 @@
 
    Subtracting the largest logit in floating point is the largest error of a softmax (8 ULP at moderate offsets).
    Here the reduction x/T = n ln2 + t, which any exp makes, takes it off: each row has an integer n0 with
-   e^(max/T) 2^-n0 in [0.7, 1.42], and n0 is subtracted in the exponent, where that is exact:
+   e^(max/T) 2^-n0 in 2^EXP_LIFT [0.7, 1.42], and n0 is subtracted in the exponent, where that is exact:
 
        e^(x/T) 2^-n0 = 2^(n - n0) (1 + t + t^2 q(t)),   abs(t) <= ln2/2
 
    Where abs(max/T) > EXP_NEAR, x - max is exact for every x whose exponential is not 0 (Sterbenz), and is taken.
 
-   With FMA n*hi and x - n*hi are exact; without it n*hi still is, since hi has short significand. */
+   The lift keeps every exponential that can show in a result a normal number: a result that is subnormal is
+   rounded once, when it is scaled. */
 
-/* A temperature, made ready. T = T' 2^k, so that T' is near 1 whatever T is. */
+/* A temperature, made ready. T = T' 2^k with T' in [1/2, 1) below 1 and in [1, 2) from there on, so that neither
+   scaling up first nor scaling down last overflows on the way to v/T. */
 typedef struct {
     vec pow2;           /* 2^-k                                             */
+    vec grow, shrink;   /* 2^-k = grow * shrink, one of which is 1          */
     vec per;            /* log2(e)/T'                                       */
     vec hi, lo;         /* T' ln2                                           */
     vec inv, inv_lo;    /* 1/T'                                             */
@@ -40,7 +43,7 @@ CSM_INLINE double leading_bits(double a, int bits)
 CSM_INLINE temper temper_of(double T)
 {
     if (T == 1) {
-        temper t = {v_set(1), v_set(LOG2E), v_set(LN2_HI), v_set(LN2_LO), v_set(1), v_set(0),
+        temper t = {v_set(1), v_set(1), v_set(1), v_set(LOG2E), v_set(LN2_HI), v_set(LN2_LO), v_set(1), v_set(0),
                     v_set(EXP_NEAR), v_set(EXP_REACH)};
         return t;
     }
@@ -48,30 +51,44 @@ CSM_INLINE temper temper_of(double T)
     T = T > T_MAX ? T_MAX : T < 1 / T_MAX ? 1 / T_MAX : T;
     int k;
     frexp(T, &k);
+    k -= T >= 1;
     k = k > T_POWERS ? T_POWERS : k < -T_POWERS ? -T_POWERS : k;
     T = ldexp(T, -k);
     double a = T * ln2, hi = leading_bits(a, LN2_BITS), inv = (real)(1 / T), one = inv * T;
     double lo = a - hi + (product_error(T, ln2, a) + T * ln2_rest);
     double inv_lo = (1 - one - product_error(inv, T, one)) / T;
-    temper t = {v_set((real)ldexp(1, -k)), v_set((real)(1 / a)), v_set((real)hi), v_set((real)lo),
-                v_set((real)inv), v_set((real)inv_lo), v_set((real)(EXP_NEAR * T)), v_set((real)(EXP_REACH * T))};
+    real pow2 = (real)ldexp(1, -k);
+    temper t = {v_set(pow2), v_set(k < 0 ? pow2 : 1), v_set(k < 0 ? 1 : pow2),
+                v_set((real)(1 / a)), v_set((real)hi), v_set((real)lo), v_set((real)inv), v_set((real)inv_lo),
+                v_set((real)(EXP_NEAR * T)), v_set((real)(EXP_REACH * T))};
     return t;
 }
 
-/* v/T, without premature overflow. */
-CSM_INLINE vec over_T(vec v, const temper *t, int unit)
+/* What v * inv lacks of v/T'; 0 where either is not finite. */
+CSM_INLINE vec quotient_rest(vec v, vec product, const temper *t)
 {
-    return unit ? v : v_mul(v_fma(v, t->inv, v_mul(v, t->inv_lo)), t->pow2);
+    vec rest = v_fma(v, t->inv_lo, v_mul_err(v, t->inv, product));
+    return v_keep(v_lt(v_abs(rest), v_set(INFINITY)), rest);
 }
 
-/* (a - b)/T, which may overflow only where the quotient does. */
+/* a b/T, where neither overflow nor underflow comes before that of the result. */
+CSM_INLINE vec product_over_T(vec a, vec b, const temper *t, int unit)
+{
+    if (unit)
+        return v_mul(a, b);
+    vec v = v_mul(v_mul(a, t->grow), b), u = v_mul(v, t->inv);
+    return v_mul(v_add(u, quotient_rest(v, u, t)), t->shrink);
+}
+
+CSM_INLINE vec over_T(vec v, const temper *t, int unit) { return unit ? v : product_over_T(v, v_set(1), t, 0); }
+
+/* (a - b)/T; the difference overflows only where the quotient does. */
 CSM_INLINE vec drop(vec a, vec b, const temper *t, int unit)
 {
     if (unit)
         return v_sub(a, b);
-    vec shrink = v_min(t->pow2, v_set(1)), grow = v_max(t->pow2, v_set(1));
-    vec d = v_sub(v_mul(a, shrink), v_mul(b, shrink));
-    return v_mul(v_fma(d, t->inv, v_mul(d, t->inv_lo)), grow);
+    vec d = v_mul(v_sub(v_mul(a, t->shrink), v_mul(b, t->shrink)), t->grow), u = v_mul(d, t->inv);
+    return v_add(u, quotient_rest(d, u, t));
 }
 
 /* The multiple of ln2 nearest to d/T', for d = (x - c) 2^-k. */
@@ -80,16 +97,16 @@ CSM_INLINE vec multiple(vec d, const temper *t)
     return v_sub(v_fma(d, t->per, v_set(EXP_MAGIC)), v_set(EXP_MAGIC));
 }
 
-/* The shift of rows whose largest logit is m; the exponentials come out 2^lift times larger, lift in [0, 64]. */
-CSM_INLINE shift shift_of(vec m, vec lift, const temper *t, int unit)
+/* The shift of rows whose largest logit is m; the exponentials come out 2^lift times larger, 0 <= lift <= EXP_LIFT. */
+CSM_INLINE shift shift_of(vec m, real lift, const temper *t, int unit)
 {
     vec d = unit ? m : v_mul(m, t->pow2);
     mask near = v_le(v_abs(d), t->near);
     d = v_keep(near, d);
     shift s;
     s.c = v_pick(near, v_set(0), m);
-    s.n0 = v_sub(multiple(d, t), lift);
-    s.floor = v_sub(d, v_fma(lift, t->hi, t->reach));
+    s.n0 = v_sub(multiple(d, t), v_set(lift));
+    s.floor = v_sub(d, t->reach);
     return s;
 }
 
@@ -101,9 +118,12 @@ CSM_INLINE vec v_exp(vec x, const shift *s, const temper *t, int unit)
         d = v_mul(d, t->pow2);
     d = v_max(s->floor, d);
     vec n = multiple(d, t);
-    vec r = v_fnma(n, t->lo, v_fnma(n, t->hi, d));
-    if (!unit)
-        r = v_fma(r, t->inv, v_mul(r, t->inv_lo));
-    vec p = v_fma(v_mul(r, r), exp_q(r), r);
+    vec r = v_fnma(n, t->lo, v_fnma(n, t->hi, d)), p;
+    if (unit) {
+        p = v_fma(v_mul(r, r), exp_q(r), r);
+    } else {
+        vec u = v_mul(r, t->inv);
+        p = v_add(u, v_fma(v_mul(u, u), exp_q(u), v_fma(r, t->inv_lo, v_mul_err(r, t->inv, u))));
+    }
     return v_scale(v_add(v_set(1), p), v_sub(n, s->n0));
 }

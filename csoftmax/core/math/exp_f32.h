@@ -2,11 +2,12 @@
 
    Worst error of v_exp over every float32 of its domain, T = 1: see tests/test_accuracy.py. */
 
-#define EXP_NEAR 208        /* up to this abs(max/T) the shift is an integer: exp takes the max off itself */
-#define EXP_REACH 105       /* e^-105 * sqrt(2) rounds to 0                                                 */
-#define EXP_MAGIC 0x1.8p23f /* a float32 of this size has no fraction bits                                  */
-#define T_POWERS 120        /* powers of two by which T is brought near 1                                   */
-#define T_MAX 0x1p220       /* from here on x/T is below 2^-92 and every exponential 1                      */
+#define EXP_NEAR 208         /* up to this abs(max/T) the shift is an integer: exp takes the max off itself  */
+#define EXP_LIFT 64         /* exponentials come out up to this many powers of two above e^((x - max)/T)    */
+#define EXP_REACH 150        /* further below the max, 2^EXP_LIFT e^-EXP_REACH sqrt(2) rounds to 0           */
+#define EXP_MAGIC 0x1.8p23f   /* a number of this size has no fraction bits                                     */
+#define T_POWERS 120         /* powers of two by which T is brought near 1                                     */
+#define T_MAX 0x1p220        /* from here on x/T is below 2^-92 and every exponential 1                       */
 
 /* tools/coefficients.py prints these. LN2_HI has LN2_BITS bits, so that n * LN2_HI is exact for 10-bit n. */
 #define LOG2E 0x1.715476p0f     /* 1.44269502     */

@@ -1,10 +1,11 @@
 /* What math/exp.h needs to know of float64: ranges, constants, polynomial. Includes nothing. */
 
-#define EXP_NEAR 1490       /* up to this abs(max/T) the shift is an integer: exp takes the max off itself */
-#define EXP_REACH 746       /* e^-746 * sqrt(2) rounds to 0                                                 */
-#define EXP_MAGIC 0x1.8p52  /* a float64 of this size has no fraction bits                                  */
-#define T_POWERS 1000       /* powers of two by which T is brought near 1                                   */
-#define T_MAX 0x1p1023      /* any T                                                                        */
+#define EXP_NEAR 1490        /* up to this abs(max/T) the shift is an integer: exp takes the max off itself  */
+#define EXP_LIFT 512         /* exponentials come out up to this many powers of two above e^((x - max)/T)    */
+#define EXP_REACH 1102       /* further below the max, 2^EXP_LIFT e^-EXP_REACH sqrt(2) rounds to 0           */
+#define EXP_MAGIC 0x1.8p52    /* a number of this size has no fraction bits                                     */
+#define T_POWERS 1000        /* powers of two by which T is brought near 1                                     */
+#define T_MAX INFINITY       /* any T                                                                         */
 
 /* tools/coefficients.py prints these. LN2_HI has LN2_BITS bits, so that n * LN2_HI is exact for 12-bit n. */
 #define LOG2E 0x1.71547652b82fep0           /* 1.4426950408889634     */

@@ -1,4 +1,4 @@
-/* log(1 + r) for r >= 0, accurate also where r is tiny. Includes nothing; needs a vector header,
+/* log(1 + r) for r >= 0, accurate also where r is tiny. Includes nothing; needs a vector header, math/two_sum.h,
    math/exp_<real>.h (the parts of ln2) and math/log1p_<real>.h before it.
 
    1 + r = 2^n (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)]; f = 2^-n r + (2^-n - 1), both terms exact (n = 0: f = r).
@@ -6,7 +6,8 @@
 
    Domain: 0 <= r <= 2^100; r = 0 gives 0, NaN gives NaN. Worst error 0.9 ULP (tests/test_accuracy.py). */
 
-CSM_INLINE vec v_log1p(vec r)
+/* m + log(1 + r), m finite, with one rounding at the end. */
+CSM_INLINE vec v_add_log1p(vec m, vec r)
 {
     vec one = v_set(1), half = v_set((real)0.5);
     vec n = v_add(v_exponent(v_mul(v_add(one, r), v_set((real)0x1.6a09e6p-1))), one);   /* 1/sqrt(2) */
@@ -15,5 +16,8 @@ CSM_INLINE vec v_log1p(vec r)
     vec s = v_div(f, v_add(v_set(2), f)), z = v_mul(s, s);
     vec square = v_mul(half, v_mul(f, f));
     vec tail = v_fma(n, v_set(LN2_LO), v_mul(s, v_fma(z, log_p(z), square)));
-    return v_fma(n, v_set(LN2_HI), v_sub(f, v_sub(square, tail)));
+    vec err, sum = two_sum(m, v_mul(n, v_set(LN2_HI)), &err);
+    return v_add(sum, v_add(v_sub(f, v_sub(square, tail)), err));
 }
+
+CSM_INLINE vec v_log1p(vec r) { return v_add_log1p(v_set(0), r); }

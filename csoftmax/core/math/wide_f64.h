@@ -1,19 +1,11 @@
 /* The accumulator of the float64 instances: unevaluated pairs hi + lo, some 100 bits.
-   Includes nothing; needs a float64 vector header before it. */
+   Includes nothing; needs a float64 vector header and math/two_sum.h before it. */
 
 typedef struct { vec hi, lo; } wide;
 
 CSM_INLINE wide w_of(vec a) { wide w = {a, v_set(0)}; return w; }
 CSM_INLINE wide w_set(double a) { return w_of(v_set(a)); }
 CSM_INLINE wide w_zero(void) { return w_set(0); }
-
-/* Knuth's two-sum: s + err = a + b exactly, whatever their order. */
-CSM_INLINE vec two_sum(vec a, vec b, vec *err)
-{
-    vec s = v_add(a, b), t = v_sub(s, a);
-    *err = v_add(v_sub(a, v_sub(s, t)), v_sub(b, t));
-    return s;
-}
 
 CSM_INLINE wide w_add(wide w, vec v)
 {
@@ -62,11 +54,19 @@ CSM_INLINE wide w_div(wide a, wide b)
     return w;
 }
 
-CSM_INLINE vec w_round(wide w) { return v_add(w.hi, w.lo); }
+/* An infinite sum has no low part: its error term is NaN. */
+CSM_INLINE vec w_round(wide w) { return v_add(w.hi, v_keep(v_lt(v_abs(w.hi), v_set(INFINITY)), w.lo)); }
 
 CSM_INLINE void w_split(wide w, vec *hi, vec *lo)
 {
     *hi = two_sum(w.hi, w.lo, lo);
 }
 
-CSM_INLINE wide w_hsum(wide w) { return w_sum(w_of(v_hsum(w.hi)), w_of(v_hsum(w.lo))); }
+CSM_INLINE wide w_hsum(wide w)
+{
+    for (int i = 0; i < V_FOLDS; i++) {
+        wide other = {v_fold(w.hi, i), v_fold(w.lo, i)};
+        w = w_sum(w, other);
+    }
+    return w;
+}

@@ -7,6 +7,7 @@ typedef __m256 vec;
 typedef __m256 mask;
 typedef struct { __m256d a, b; } wide;      /* lanes 0..3 and 4..7 */
 #define V_LANES 8
+#define V_FOLDS 3
 
 CSM_INLINE __m256i lanes_below(ptrdiff_t n)
 {
@@ -50,16 +51,17 @@ CSM_INLINE vec v_mul(vec a, vec b) { return _mm256_mul_ps(a, b); }
 CSM_INLINE vec v_div(vec a, vec b) { return _mm256_div_ps(a, b); }
 CSM_INLINE vec v_fma(vec a, vec b, vec c) { return _mm256_fmadd_ps(a, b, c); }
 CSM_INLINE vec v_fnma(vec a, vec b, vec c) { return _mm256_fnmadd_ps(a, b, c); }
+CSM_INLINE vec v_mul_err(vec a, vec b, vec p) { return _mm256_fmsub_ps(a, b, p); }
 CSM_INLINE vec v_max(vec a, vec b) { return _mm256_max_ps(a, b); }
 CSM_INLINE vec v_min(vec a, vec b) { return _mm256_min_ps(a, b); }
 CSM_INLINE vec v_abs(vec a) { return _mm256_andnot_ps(v_set(-0.0f), a); }
 
 CSM_INLINE mask v_eq(vec a, vec b) { return _mm256_cmp_ps(a, b, _CMP_EQ_OQ); }
+CSM_INLINE mask v_ne(vec a, vec b) { return _mm256_cmp_ps(a, b, _CMP_NEQ_UQ); }
 CSM_INLINE mask v_lt(vec a, vec b) { return _mm256_cmp_ps(a, b, _CMP_LT_OQ); }
 CSM_INLINE mask v_le(vec a, vec b) { return _mm256_cmp_ps(a, b, _CMP_LE_OQ); }
 CSM_INLINE vec v_pick(mask m, vec a, vec b) { return _mm256_blendv_ps(b, a, m); }
 CSM_INLINE vec v_keep(mask m, vec a) { return _mm256_and_ps(m, a); }
-CSM_INLINE vec v_add_if(mask m, vec a, vec b) { return _mm256_add_ps(a, _mm256_and_ps(m, b)); }
 CSM_INLINE vec v_add_unless(mask m, vec a, vec b) { return _mm256_add_ps(a, _mm256_andnot_ps(m, b)); }
 CSM_INLINE int m_any(mask m) { return _mm256_movemask_ps(m) != 0; }
 
@@ -82,13 +84,12 @@ CSM_INLINE vec v_exponent(vec a)
     return _mm256_cvtepi32_ps(_mm256_sub_epi32(n, _mm256_set1_epi32(127)));
 }
 
-CSM_INLINE real v_first(vec a) { return _mm256_cvtss_f32(a); }
-CSM_INLINE vec v_hmax(vec a)
+CSM_INLINE vec v_fold(vec a, int i)
 {
-    a = v_max(a, _mm256_permute2f128_ps(a, a, 1));
-    a = v_max(a, _mm256_permute_ps(a, _MM_SHUFFLE(1, 0, 3, 2)));
-    return v_max(a, _mm256_permute_ps(a, _MM_SHUFFLE(2, 3, 0, 1)));
+    return i == 2 ? _mm256_permute2f128_ps(a, a, 1)
+         : i == 1 ? _mm256_permute_ps(a, _MM_SHUFFLE(1, 0, 3, 2)) : _mm256_permute_ps(a, _MM_SHUFFLE(2, 3, 0, 1));
 }
+CSM_INLINE real v_first(vec a) { return _mm256_cvtss_f32(a); }
 
 CSM_INLINE wide w_set(double a) { wide w = {_mm256_set1_pd(a), _mm256_set1_pd(a)}; return w; }
 CSM_INLINE wide w_zero(void) { return w_set(0); }

@@ -6,6 +6,7 @@ typedef double real;
 typedef __m256d vec;
 typedef __m256d mask;
 #define V_LANES 4
+#define V_FOLDS 2
 
 CSM_INLINE __m256i lanes_below(ptrdiff_t n)
 {
@@ -50,11 +51,11 @@ CSM_INLINE vec v_min(vec a, vec b) { return _mm256_min_pd(a, b); }
 CSM_INLINE vec v_abs(vec a) { return _mm256_andnot_pd(v_set(-0.0), a); }
 
 CSM_INLINE mask v_eq(vec a, vec b) { return _mm256_cmp_pd(a, b, _CMP_EQ_OQ); }
+CSM_INLINE mask v_ne(vec a, vec b) { return _mm256_cmp_pd(a, b, _CMP_NEQ_UQ); }
 CSM_INLINE mask v_lt(vec a, vec b) { return _mm256_cmp_pd(a, b, _CMP_LT_OQ); }
 CSM_INLINE mask v_le(vec a, vec b) { return _mm256_cmp_pd(a, b, _CMP_LE_OQ); }
 CSM_INLINE vec v_pick(mask m, vec a, vec b) { return _mm256_blendv_pd(b, a, m); }
 CSM_INLINE vec v_keep(mask m, vec a) { return _mm256_and_pd(m, a); }
-CSM_INLINE vec v_add_if(mask m, vec a, vec b) { return _mm256_add_pd(a, _mm256_and_pd(m, b)); }
 CSM_INLINE vec v_add_unless(mask m, vec a, vec b) { return _mm256_add_pd(a, _mm256_andnot_pd(m, b)); }
 CSM_INLINE int m_any(mask m) { return _mm256_movemask_pd(m) != 0; }
 
@@ -80,14 +81,5 @@ CSM_INLINE vec v_exponent(vec a)
     return v_sub(_mm256_castsi256_pd(bits), v_set(0x1p52 + 1023));
 }
 
+CSM_INLINE vec v_fold(vec a, int i) { return i == 1 ? _mm256_permute2f128_pd(a, a, 1) : _mm256_permute_pd(a, 5); }
 CSM_INLINE real v_first(vec a) { return _mm256_cvtsd_f64(a); }
-CSM_INLINE vec v_hmax(vec a)
-{
-    a = v_max(a, _mm256_permute2f128_pd(a, a, 1));
-    return v_max(a, _mm256_permute_pd(a, 5));
-}
-CSM_INLINE vec v_hsum(vec a)
-{
-    a = v_add(a, _mm256_permute2f128_pd(a, a, 1));
-    return v_add(a, _mm256_permute_pd(a, 5));
-}

@@ -6,6 +6,7 @@ typedef __m512 vec;
 typedef __mmask16 mask;
 typedef struct { __m512d a, b; } wide;      /* lanes 0..7 and 8..15 */
 #define V_LANES 16
+#define V_FOLDS 4
 
 CSM_INLINE mask m_first(ptrdiff_t n) { return (mask)((1u << n) - 1); }
 
@@ -26,30 +27,30 @@ CSM_INLINE vec v_mul(vec a, vec b) { return _mm512_mul_ps(a, b); }
 CSM_INLINE vec v_div(vec a, vec b) { return _mm512_div_ps(a, b); }
 CSM_INLINE vec v_fma(vec a, vec b, vec c) { return _mm512_fmadd_ps(a, b, c); }
 CSM_INLINE vec v_fnma(vec a, vec b, vec c) { return _mm512_fnmadd_ps(a, b, c); }
+CSM_INLINE vec v_mul_err(vec a, vec b, vec p) { return _mm512_fmsub_ps(a, b, p); }
 CSM_INLINE vec v_max(vec a, vec b) { return _mm512_max_ps(a, b); }
 CSM_INLINE vec v_min(vec a, vec b) { return _mm512_min_ps(a, b); }
 CSM_INLINE vec v_abs(vec a) { return _mm512_abs_ps(a); }
 
 CSM_INLINE mask v_eq(vec a, vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
+CSM_INLINE mask v_ne(vec a, vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_NEQ_UQ); }
 CSM_INLINE mask v_lt(vec a, vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
 CSM_INLINE mask v_le(vec a, vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_LE_OQ); }
 CSM_INLINE vec v_pick(mask m, vec a, vec b) { return _mm512_mask_blend_ps(m, b, a); }
 CSM_INLINE vec v_keep(mask m, vec a) { return _mm512_maskz_mov_ps(m, a); }
-CSM_INLINE vec v_add_if(mask m, vec a, vec b) { return _mm512_mask_add_ps(a, m, a, b); }
 CSM_INLINE vec v_add_unless(mask m, vec a, vec b) { return _mm512_mask_add_ps(a, (mask)~m, a, b); }
 CSM_INLINE int m_any(mask m) { return m != 0; }
 
 CSM_INLINE vec v_scale(vec a, vec k) { return _mm512_scalef_ps(a, k); }
 CSM_INLINE vec v_exponent(vec a) { return _mm512_getexp_ps(_mm512_maskz_mov_ps(v_lt(a, v_set(INFINITY)), a)); }
 
-CSM_INLINE real v_first(vec a) { return _mm512_cvtss_f32(a); }
-CSM_INLINE vec v_hmax(vec a)
+CSM_INLINE vec v_fold(vec a, int i)
 {
-    a = v_max(a, _mm512_shuffle_f32x4(a, a, _MM_SHUFFLE(1, 0, 3, 2)));
-    a = v_max(a, _mm512_shuffle_f32x4(a, a, _MM_SHUFFLE(2, 3, 0, 1)));
-    a = v_max(a, _mm512_permute_ps(a, _MM_SHUFFLE(1, 0, 3, 2)));
-    return v_max(a, _mm512_permute_ps(a, _MM_SHUFFLE(2, 3, 0, 1)));
+    return i == 3 ? _mm512_shuffle_f32x4(a, a, _MM_SHUFFLE(1, 0, 3, 2))
+         : i == 2 ? _mm512_shuffle_f32x4(a, a, _MM_SHUFFLE(2, 3, 0, 1))
+         : i == 1 ? _mm512_permute_ps(a, _MM_SHUFFLE(1, 0, 3, 2)) : _mm512_permute_ps(a, _MM_SHUFFLE(2, 3, 0, 1));
 }
+CSM_INLINE real v_first(vec a) { return _mm512_cvtss_f32(a); }
 
 CSM_INLINE wide w_set(double a) { wide w = {_mm512_set1_pd(a), _mm512_set1_pd(a)}; return w; }
 CSM_INLINE wide w_zero(void) { return w_set(0); }

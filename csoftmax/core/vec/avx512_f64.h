@@ -5,6 +5,7 @@ typedef double real;
 typedef __m512d vec;
 typedef __mmask8 mask;
 #define V_LANES 8
+#define V_FOLDS 3
 
 CSM_INLINE mask m_first(ptrdiff_t n) { return (mask)((1u << n) - 1); }
 
@@ -31,27 +32,20 @@ CSM_INLINE vec v_min(vec a, vec b) { return _mm512_min_pd(a, b); }
 CSM_INLINE vec v_abs(vec a) { return _mm512_abs_pd(a); }
 
 CSM_INLINE mask v_eq(vec a, vec b) { return _mm512_cmp_pd_mask(a, b, _CMP_EQ_OQ); }
+CSM_INLINE mask v_ne(vec a, vec b) { return _mm512_cmp_pd_mask(a, b, _CMP_NEQ_UQ); }
 CSM_INLINE mask v_lt(vec a, vec b) { return _mm512_cmp_pd_mask(a, b, _CMP_LT_OQ); }
 CSM_INLINE mask v_le(vec a, vec b) { return _mm512_cmp_pd_mask(a, b, _CMP_LE_OQ); }
 CSM_INLINE vec v_pick(mask m, vec a, vec b) { return _mm512_mask_blend_pd(m, b, a); }
 CSM_INLINE vec v_keep(mask m, vec a) { return _mm512_maskz_mov_pd(m, a); }
-CSM_INLINE vec v_add_if(mask m, vec a, vec b) { return _mm512_mask_add_pd(a, m, a, b); }
 CSM_INLINE vec v_add_unless(mask m, vec a, vec b) { return _mm512_mask_add_pd(a, (mask)~m, a, b); }
 CSM_INLINE int m_any(mask m) { return m != 0; }
 
 CSM_INLINE vec v_scale(vec a, vec k) { return _mm512_scalef_pd(a, k); }
 CSM_INLINE vec v_exponent(vec a) { return _mm512_getexp_pd(_mm512_maskz_mov_pd(v_lt(a, v_set(INFINITY)), a)); }
 
+CSM_INLINE vec v_fold(vec a, int i)
+{
+    return i == 2 ? _mm512_shuffle_f64x2(a, a, _MM_SHUFFLE(1, 0, 3, 2))
+         : i == 1 ? _mm512_shuffle_f64x2(a, a, _MM_SHUFFLE(2, 3, 0, 1)) : _mm512_permute_pd(a, 0x55);
+}
 CSM_INLINE real v_first(vec a) { return _mm512_cvtsd_f64(a); }
-CSM_INLINE vec v_hmax(vec a)
-{
-    a = v_max(a, _mm512_shuffle_f64x2(a, a, _MM_SHUFFLE(1, 0, 3, 2)));
-    a = v_max(a, _mm512_shuffle_f64x2(a, a, _MM_SHUFFLE(2, 3, 0, 1)));
-    return v_max(a, _mm512_permute_pd(a, 0x55));
-}
-CSM_INLINE vec v_hsum(vec a)
-{
-    a = v_add(a, _mm512_shuffle_f64x2(a, a, _MM_SHUFFLE(1, 0, 3, 2)));
-    a = v_add(a, _mm512_shuffle_f64x2(a, a, _MM_SHUFFLE(2, 3, 0, 1)));
-    return v_add(a, _mm512_permute_pd(a, 0x55));
-}

@@ -6,6 +6,7 @@ typedef float vec;
 typedef int mask;
 typedef double wide;
 #define V_LANES 1
+#define V_FOLDS 0
 
 CSM_INLINE vec v_set(real a) { return a; }
 CSM_INLINE vec v_load(const elem *p) { return *p; }
@@ -21,16 +22,17 @@ CSM_INLINE vec v_mul(vec a, vec b) { return a * b; }
 CSM_INLINE vec v_div(vec a, vec b) { return a / b; }
 CSM_INLINE vec v_fma(vec a, vec b, vec c) { return a * b + c; }
 CSM_INLINE vec v_fnma(vec a, vec b, vec c) { return c - a * b; }
+CSM_INLINE vec v_mul_err(vec a, vec b, vec p) { return (vec)((double)a * b - p); }
 CSM_INLINE vec v_max(vec a, vec b) { return a > b ? a : b; }
 CSM_INLINE vec v_min(vec a, vec b) { return a < b ? a : b; }
 CSM_INLINE vec v_abs(vec a) { return fabsf(a); }
 
 CSM_INLINE mask v_eq(vec a, vec b) { return a == b; }
+CSM_INLINE mask v_ne(vec a, vec b) { return a != b; }
 CSM_INLINE mask v_lt(vec a, vec b) { return a < b; }
 CSM_INLINE mask v_le(vec a, vec b) { return a <= b; }
 CSM_INLINE vec v_pick(mask m, vec a, vec b) { return m ? a : b; }
 CSM_INLINE vec v_keep(mask m, vec a) { return m ? a : 0; }
-CSM_INLINE vec v_add_if(mask m, vec a, vec b) { return m ? a + b : a; }
 CSM_INLINE vec v_add_unless(mask m, vec a, vec b) { return m ? a : a + b; }
 CSM_INLINE int m_any(mask m) { return m; }
 
@@ -56,8 +58,8 @@ CSM_INLINE vec v_exponent(vec a)
     return (vec)((int)(bits >> 23 & 255) - 127);
 }
 
+CSM_INLINE vec v_fold(vec a, int i) { (void)i; return a; }
 CSM_INLINE real v_first(vec a) { return a; }
-CSM_INLINE vec v_hmax(vec a) { return a; }
 
 CSM_INLINE wide w_zero(void) { return 0; }
 CSM_INLINE wide w_set(double a) { return a; }

@@ -6,6 +6,7 @@ typedef double real;
 typedef double vec;
 typedef int mask;
 #define V_LANES 1
+#define V_FOLDS 0
 
 CSM_INLINE vec v_set(real a) { return a; }
 CSM_INLINE vec v_load(const elem *p) { return *p; }
@@ -26,15 +27,18 @@ CSM_INLINE vec v_min(vec a, vec b) { return a < b ? a : b; }
 CSM_INLINE vec v_abs(vec a) { return fabs(a); }
 
 CSM_INLINE mask v_eq(vec a, vec b) { return a == b; }
+CSM_INLINE mask v_ne(vec a, vec b) { return a != b; }
 CSM_INLINE mask v_lt(vec a, vec b) { return a < b; }
 CSM_INLINE mask v_le(vec a, vec b) { return a <= b; }
 CSM_INLINE vec v_pick(mask m, vec a, vec b) { return m ? a : b; }
 CSM_INLINE vec v_keep(mask m, vec a) { return m ? a : 0; }
-CSM_INLINE vec v_add_if(mask m, vec a, vec b) { return m ? a + b : a; }
 CSM_INLINE vec v_add_unless(mask m, vec a, vec b) { return m ? a : a + b; }
 CSM_INLINE int m_any(mask m) { return m; }
 
-CSM_INLINE vec v_mul_err(vec a, vec b, vec p) { return product_error(a, b, p); }
+CSM_INLINE vec v_mul_err(vec a, vec b, vec p)
+{
+    return fabs(a) < 0x1p990 && fabs(b) < 0x1p990 ? product_error(a, b, p) : 0;
+}
 
 CSM_INLINE vec pow2(int k)
 {
@@ -58,6 +62,5 @@ CSM_INLINE vec v_exponent(vec a)
     return (vec)((int)(bits >> 52 & 2047) - 1023);
 }
 
+CSM_INLINE vec v_fold(vec a, int i) { (void)i; return a; }
 CSM_INLINE real v_first(vec a) { return a; }
-CSM_INLINE vec v_hmax(vec a) { return a; }
-CSM_INLINE vec v_hsum(vec a) { return a; }

@@ -1,0 +1,242 @@
+"""Inputs and calls that the accuracy tests and the benchmark share. Imports NumPy alone.
+
+A *family* is a way to fill rows of logits. A *batch* holds rows of many families at one row length, dtype
+and temperature, with the labels, soft targets, probabilities and cotangents that go with them. A *variant*
+is one call of the public API on a batch, giving {output: array}; the names of the outputs are those of
+`limits.LIMITS`.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cache, cached_property, partial
+from zlib import crc32
+
+import numpy as np
+
+DTYPES = ("float32", "float64")
+TEMPERATURES = (0.1, 10.0, 0.75, 1e-3, 3e4)
+MARGINS = (10, 17, 20, 40, 90)
+OFFSETS = (1e4, -1e4, 1e6, 1e8, -1e8)
+LENGTHS = (*range(1, 71), 100, 128, 257, 1000, 4096)
+FEW_LENGTHS = (1, 2, 3, 7, 10, 16, 33, 70, 128)
+SQUARE_LENGTHS = (*range(1, 10), 15, 16, 17, 31, 32, 33, 64, 65, 100)
+DEPTH = {"float32": 104.0, "float64": 745.2}
+"""e^-DEPTH is below half the smallest subnormal."""
+
+
+def _raise_one(rng, x, value):
+    """Put `value` at a random place of each row."""
+    rows, n = x.shape
+    x[np.arange(rows), rng.integers(n, size=rows)] = value
+    return x
+
+
+def _normal(rng, shape, depth, scale=3.0, centre=0.0):
+    return centre + scale * rng.standard_normal(shape)
+
+
+def _wide(rng, shape, depth):
+    return depth / 3 * rng.standard_normal(shape)
+
+
+def _equal(rng, shape, depth):
+    return np.repeat(10 * rng.standard_normal((shape[0], 1)), shape[1], axis=1)
+
+
+def _ties(rng, shape, depth):
+    return rng.integers(-4, 1, shape).astype(float)
+
+
+def _peaked(rng, shape, depth):
+    x = rng.standard_normal(shape)
+    return _raise_one(rng, x, x.max(axis=1) + rng.uniform(0, 40, shape[0]))
+
+
+def _margin(rng, shape, depth, margin):
+    return _raise_one(rng, -rng.uniform(0, 1, shape), margin)
+
+
+def _subnormal(rng, shape, depth):
+    return _raise_one(rng, rng.uniform(-1.003 * depth, -0.84 * depth, shape), 0.0)
+
+
+def _staircase(rng, shape, depth):
+    return rng.permuted(np.tile(np.linspace(-depth, 0, shape[1]), (shape[0], 1)), axis=1)
+
+
+def _edge(rng, shape, depth, sign):
+    """Row maxima at both sides of |m/T| = 208 or 1490, beyond which the kernels shift by m itself."""
+    top = sign * 2 * depth + rng.uniform(-1, 1, (shape[0], 1))
+    return _raise_one(rng, top - rng.uniform(0, depth, shape), top[:, 0])
+
+
+def _masked(rng, shape, depth):
+    masks = (-np.inf, -1e9, np.finfo("float32" if depth < 200 else "float64").min)
+    x = np.where(rng.random(shape) < 0.4, rng.choice(masks, shape), 3 * rng.standard_normal(shape))
+    return _raise_one(rng, x, rng.standard_normal(shape[0]))
+
+
+FAMILIES = {
+    "normal": _normal,
+    "small": partial(_normal, scale=1e-3),
+    "nearly equal": partial(_normal, scale=1e-6, centre=5.0),
+    "ties": _ties,
+    "equal": _equal,
+    "peaked": _peaked,
+    "wide": _wide,
+    "staircase": _staircase,
+    "subnormal": _subnormal,
+    "masked": _masked,
+    "huge": partial(_normal, scale=1e30),
+    "high edge": partial(_edge, sign=1),
+    "low edge": partial(_edge, sign=-1),
+    **{f"margin {margin}": partial(_margin, margin=margin) for margin in MARGINS},
+    **{f"offset {offset:g}": partial(_normal, scale=12.0, centre=offset) for offset in OFFSETS},
+}
+LONG_FAMILIES = ("normal", "equal", "margin 20", "offset 1e+06")
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Rows of logits and what goes with them; the classes lie along `axis` of every 2-d array."""
+
+    x: np.ndarray
+    labels: np.ndarray
+    soft: np.ndarray
+    p: np.ndarray
+    g: np.ndarray
+    temperature: float
+    families: tuple[str, ...]
+    axis: int = -1
+
+    @cached_property
+    def columns(self):
+        """The same rows with the class axis strided."""
+        turned = {name: np.ascontiguousarray(getattr(self, name).T) for name in ("x", "soft", "p", "g")}
+        return replace(self, axis=0, **turned)
+
+
+def _labels(rng, x):
+    """In turn the largest logit, the smallest and any."""
+    choices = np.stack([x.argmax(axis=1), x.argmin(axis=1), rng.integers(x.shape[1], size=len(x))])
+    return choices[np.arange(len(x)) % 3, np.arange(len(x))]
+
+
+def _softmax(x, temperature):
+    with np.errstate(over="ignore"):
+        e = np.exp((x.astype(np.float64) - x.max(axis=1, keepdims=True)) / temperature)
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def _soft(rng, x, p, labels):
+    """In turn a distribution, a smoothed label, the probabilities themselves, weights of both signs."""
+    n = x.shape[1]
+    soft = rng.dirichlet(np.full(n, 0.5), len(x))
+    soft[1::4] = 0.9 * (np.arange(n) == labels[1::4, None]) + 0.1 / n
+    soft[2::4] = p[2::4]
+    soft[3::4] = rng.standard_normal(soft[3::4].shape)
+    soft[x < -1e-6 * np.finfo(x.dtype).max] = 0
+    return soft
+
+
+def _cotangents(rng, p):
+    """In turn of both signs, positive, one at the most probable class, and nearly constant."""
+    g = rng.standard_normal(p.shape)
+    g[1::4] = rng.random(g[1::4].shape)
+    g[2::4] = np.arange(p.shape[1]) == p[2::4].argmax(axis=1)[:, None]
+    g[3::4] = 1e3 + g[3::4]
+    return g
+
+
+@cache
+def batch(dtype, n, temperature=1.0, families=tuple(FAMILIES), rows=None):
+    """Rows of length n; with a temperature T each family comes as it is and multiplied by T."""
+    rows = rows or (20 if n <= 16 else 3 if n <= 1000 else 1)
+    parts, names = [], []
+    for scale in sorted({1.0, temperature}):
+        for family in families:
+            rng = np.random.default_rng([n, crc32(family.encode())])
+            part = FAMILIES[family](rng, (rows, n), DEPTH[dtype])
+            with np.errstate(over="ignore"):
+                parts.append((scale * part).astype(dtype))
+            names += [family if scale == 1 else f"{family}, times T"] * rows
+    x = np.concatenate(parts)
+    rng = np.random.default_rng(n)
+    labels, p = _labels(rng, x), _softmax(x, temperature)
+    soft, g = _soft(rng, x, p, labels).astype(dtype), _cotangents(rng, p).astype(dtype)
+    return Batch(x, labels, soft, p.astype(dtype), g, temperature, tuple(names))
+
+
+def _map(function):
+    def call(csm, b):
+        return {function: getattr(csm, function)(b.x, b.axis, temperature=b.temperature)}
+    return call
+
+
+def _derivative(function):
+    def call(csm, b):
+        return {function: getattr(csm, function)(b.p, b.g, b.axis, temperature=b.temperature)}
+    return call
+
+
+def _logsumexp(csm, b):
+    return {"logsumexp": csm.logsumexp(b.x, b.axis)}
+
+
+def _jacobian(csm, b):
+    return {"softmax_jacobian": csm.softmax_jacobian(b.p, b.axis, temperature=b.temperature)}
+
+
+def _loss(kind, reduction):
+    def call(csm, b):
+        target = b.labels if kind == "index" else b.soft
+        loss = csm.cross_entropy(b.x, target, b.axis, temperature=b.temperature, reduction=reduction)
+        return {f"loss, {kind}, {reduction}": loss}
+    return call
+
+
+def _loss_and_gradient(kind, reduction):
+    def call(csm, b):
+        target = b.labels if kind == "index" else b.soft
+        loss, gradient = csm.cross_entropy(b.x, target, b.axis, temperature=b.temperature,
+                                           reduction=reduction, return_grad=True)
+        name = f"gradient, {kind}, {reduction}"
+        own = {f"{name}, own entry": gradient} if kind == "index" else {}
+        return {f"loss, {kind}, {reduction}": loss, name: gradient, **own}
+    return call
+
+
+VARIANTS = {
+    "softmax": _map("softmax"),
+    "log_softmax": _map("log_softmax"),
+    "logsumexp": _logsumexp,
+    "softmax_jacobian": _jacobian,
+    "softmax_vjp": _derivative("softmax_vjp"),
+    "softmax_jvp": _derivative("softmax_jvp"),
+    "log_softmax_vjp": _derivative("log_softmax_vjp"),
+    "log_softmax_jvp": _derivative("log_softmax_jvp"),
+    "loss, index": _loss("index", "none"),
+    "loss, soft": _loss("soft", "none"),
+    "loss and gradient, index": _loss_and_gradient("index", "none"),
+    "loss and gradient, soft": _loss_and_gradient("soft", "none"),
+    "sum, index": _loss("index", "sum"),
+    "sum, soft": _loss("soft", "sum"),
+    "mean and gradient, index": _loss_and_gradient("index", "mean"),
+    "mean and gradient, soft": _loss_and_gradient("soft", "mean"),
+}
+
+
+REDUCED = ("sum, index", "sum, soft", "mean and gradient, index", "mean and gradient, soft")
+"""The variants that give one number for a whole batch: of one family, lest the largest hide the rest."""
+
+
+def plan(variant, dtype):
+    """The batches that show the accuracy of a variant."""
+    if variant in REDUCED:
+        return [batch(dtype, n, t, (family,)) for n in (1, 3, 10, 33, 1000) for t in (1.0, 0.1)
+                for family in FAMILIES]
+    if variant == "softmax_jacobian":
+        return [*(batch(dtype, n) for n in SQUARE_LENGTHS),
+                *(batch(dtype, n, t) for n in (2, 7, 33) for t in TEMPERATURES)]
+    temperatures = () if variant == "logsumexp" else TEMPERATURES
+    return [*(batch(dtype, n) for n in LENGTHS),
+            *(batch(dtype, n, t) for n in FEW_LENGTHS for t in temperatures)]

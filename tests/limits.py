@@ -1,0 +1,337 @@
+"""The one table of error bounds, and the yardstick that measures against it.
+
+`LIMITS` gives, per output and dtype, the largest error allowed in ULP and what the ULP is of. `TRUTHS` gives
+the exact outputs of a batch (cases.py) in extended precision, which test_accuracy.py checks against mpmath.
+Run as `python tests/limits.py`, prints the worst errors measured beside the bounds.
+"""
+
+import tempfile
+from functools import cache, partial
+from typing import NamedTuple
+
+import cases
+import numpy as np
+
+EXTENDED = np.longdouble
+EXTENDED_BITS = np.finfo(EXTENDED).nmant + 1
+"""64 or 113 where the truth below is good to 0.01 ULP of float64; 53 where long double is double."""
+
+
+class Limit(NamedTuple):
+    float32: float
+    float64: float
+    of: str
+
+
+_RESULT = "the result"
+_ROW_LOSSES = "the sum of |row losses|"
+_TERMS = "the largest term, a sum counting as that of its absolute terms"
+_SOFT = "max(|p_j C|, |c_j|), C the sum of the targets c"
+
+LIMITS = {
+    "softmax": Limit(3, 3, _RESULT),
+    "softmax, mean": Limit(0.5, 0.5, _RESULT),
+    "log_softmax": Limit(4, 4, _RESULT),
+    "logsumexp": Limit(2, 2, "max(|m|, log s), m the largest and s the sum of e^(a-m)"),
+    "softmax_jacobian": Limit(2, 2, _RESULT),
+    "softmax_vjp": Limit(4, 4, _TERMS),
+    "softmax_jvp": Limit(4, 4, _TERMS),
+    "log_softmax_vjp": Limit(4, 4, _TERMS),
+    "log_softmax_jvp": Limit(4, 4, _TERMS),
+    "loss, index, none": Limit(4, 4, _RESULT),
+    "loss, index, sum": Limit(4, 4, _ROW_LOSSES),
+    "loss, index, mean": Limit(4, 4, _ROW_LOSSES),
+    "loss, soft, none": Limit(4, 4, "the sum of |c_j log p_j|"),
+    "loss, soft, sum": Limit(4, 4, _ROW_LOSSES),
+    "loss, soft, mean": Limit(4, 4, _ROW_LOSSES),
+    "gradient, index, none": Limit(3, 3, _RESULT),
+    "gradient, index, none, own entry": Limit(4, 4, _RESULT),
+    "gradient, index, mean": Limit(3, 3, _RESULT),
+    "gradient, index, mean, own entry": Limit(4, 4, _RESULT),
+    "gradient, soft, none": Limit(4, 4, _SOFT),
+    "gradient, soft, mean": Limit(4, 4, _SOFT),
+}
+
+
+class Truth:
+    """Exact values, the quantity `size` whose ULP counts, and the mask `where` of entries that count."""
+
+    def __init__(self, value, size=None, where=True):
+        self.value, self.where = value, where
+        self.size = np.abs(value if size is None else size)
+
+
+def _two_sum(a, b):
+    """s + error = a + b exactly, s being the rounded sum (Knuth)."""
+    s = a + b
+    of_b = s - a
+    return s, (a - (s - of_b)) + (b - of_b)
+
+
+def _product_error(a, b, product):
+    """a*b - product exactly, product being the rounded one (Dekker)."""
+    half = EXTENDED(2) ** ((EXTENDED_BITS + 1) // 2) + 1
+
+    def split(v):
+        high = v * half - (v * half - v)
+        return high, v - high
+
+    (a1, a0), (b1, b0) = split(a), split(b)
+    return ((a1 * b1 - product) + a1 * b0 + a0 * b1) + a0 * b0
+
+
+class Rows(NamedTuple):
+    """Statistics of each row: the maximum m, e = exp((x-m)/T), its sum, log p."""
+
+    m: np.ndarray
+    e: np.ndarray
+    s: np.ndarray
+    log_p: np.ndarray
+
+
+@cache
+def rows(b):
+    """(x-m)/T is kept as an unevaluated sum, so that its rounding costs the exponential nothing."""
+    x, t = b.x.astype(EXTENDED), EXTENDED(b.temperature)
+    m = x.max(axis=1, keepdims=True)
+    with np.errstate(all="ignore"):
+        difference, error = _two_sum(x, -m)
+        z = difference / t
+        error = (error - _product_error(z, t, z * t) + (difference - z * t)) / t
+        error = np.where(np.isfinite(z), error, 0)
+        e = np.exp(z) * (1 + error)
+    below = np.where(z == 0, 0, e).sum(axis=1, keepdims=True)
+    above = (z == 0).sum(axis=1, keepdims=True) - EXTENDED(1)
+    return Rows(m, e, 1 + above + below, z - np.log1p(above + below) + error)
+
+
+def _at(values, labels):
+    return np.take_along_axis(values, labels[:, None], axis=1)[:, 0]
+
+
+def _is_label(b):
+    return np.arange(b.x.shape[1]) == b.labels[:, None]
+
+
+def _without(values, mask):
+    """Row sums of the entries outside the mask, as columns."""
+    return np.where(mask, 0, values).sum(axis=1, keepdims=True)
+
+
+def _softmax(b):
+    r = rows(b)
+    return Truth(r.e / r.s)
+
+
+def _log_softmax(b):
+    return Truth(rows(b).log_p)
+
+
+def _logsumexp(b):
+    r = rows(b)
+    m, log_s = r.m[:, 0], -r.log_p.max(axis=1)
+    return Truth(m + log_s, np.maximum(abs(m), log_s))
+
+
+def _most_probable(b):
+    """The probabilities given, and the mask of the largest of each row."""
+    p = b.p.astype(EXTENDED)
+    return p, np.arange(p.shape[1]) == p.argmax(axis=1)[:, None]
+
+
+def _jacobian(b):
+    p, largest = _most_probable(b)
+    complement = np.where(largest & (p > 0.5), _without(p, largest), 1 - p)
+    j = -p[:, :, None] * p[:, None, :]
+    diagonal = np.arange(p.shape[1])
+    j[:, diagonal, diagonal] = p * complement
+    return Truth(j / EXTENDED(b.temperature))
+
+
+def _pivoted(b):
+    """p, g less the g of a p of at least 1/2, and the size of g - sum p g: what the products are defined by."""
+    p, largest = _most_probable(b)
+    g = b.g.astype(EXTENDED)
+    g = g - np.where(largest & (p >= 0.5), g, 0).sum(axis=1, keepdims=True)
+    return p, g, np.maximum(abs(g), abs(p * g).sum(axis=1, keepdims=True))
+
+
+def _softmax_vjp(b):
+    (p, g, size), t = _pivoted(b), EXTENDED(b.temperature)
+    return Truth(p * (g - (p * g).sum(axis=1, keepdims=True)) / t, p * size / t)
+
+
+def _log_softmax_vjp(b):
+    p, g, t = b.p.astype(EXTENDED), b.g.astype(EXTENDED), EXTENDED(b.temperature)
+    size = np.maximum(abs(g), p * abs(g).sum(axis=1, keepdims=True))
+    return Truth((g - p * g.sum(axis=1, keepdims=True)) / t, size / t)
+
+
+def _log_softmax_jvp(b):
+    (p, g, size), t = _pivoted(b), EXTENDED(b.temperature)
+    return Truth((g - (p * g).sum(axis=1, keepdims=True)) / t, size / t)
+
+
+def _index_loss(b):
+    return Truth(-_at(rows(b).log_p, b.labels))
+
+
+def _soft_loss(b):
+    c = b.soft.astype(EXTENDED)
+    with np.errstate(invalid="ignore"):
+        terms = np.where(c == 0, 0, -c * rows(b).log_p)
+    return Truth(terms.sum(axis=1), abs(terms).sum(axis=1))
+
+
+def _sum(losses, b):
+    row = losses(b)
+    return Truth(row.value.sum(), row.size.sum())
+
+
+def _mean(truth, b):
+    """The truth of each output divided by the number of rows."""
+    whole = truth(b)
+    return Truth(whole.value / len(b.x), whole.size / len(b.x), whole.where)
+
+
+def _index_gradient(b):
+    r = rows(b)
+    return Truth(r.e / r.s / EXTENDED(b.temperature), where=~_is_label(b))
+
+
+def _own_gradient(b):
+    r, mask = rows(b), _is_label(b)
+    own = -_without(r.e, mask) / r.s / EXTENDED(b.temperature)
+    return Truth(np.where(mask, own, 0), where=mask)
+
+
+def _soft_gradient(b):
+    r, c, t = rows(b), b.soft.astype(EXTENDED), EXTENDED(b.temperature)
+    first = c.sum(axis=1, keepdims=True) * r.e / r.s
+    return Truth((first - c) / t, np.maximum(abs(first), abs(c)) / t)
+
+
+TRUTHS = {
+    "softmax": _softmax,
+    "log_softmax": _log_softmax,
+    "logsumexp": _logsumexp,
+    "softmax_jacobian": _jacobian,
+    "softmax_vjp": _softmax_vjp,
+    "softmax_jvp": _softmax_vjp,
+    "log_softmax_vjp": _log_softmax_vjp,
+    "log_softmax_jvp": _log_softmax_jvp,
+    "loss, index, none": _index_loss,
+    "loss, index, sum": partial(_sum, _index_loss),
+    "loss, index, mean": partial(_mean, partial(_sum, _index_loss)),
+    "loss, soft, none": _soft_loss,
+    "loss, soft, sum": partial(_sum, _soft_loss),
+    "loss, soft, mean": partial(_mean, partial(_sum, _soft_loss)),
+    "gradient, index, none": _index_gradient,
+    "gradient, index, none, own entry": _own_gradient,
+    "gradient, index, mean": partial(_mean, _index_gradient),
+    "gradient, index, mean, own entry": partial(_mean, _own_gradient),
+    "gradient, soft, none": _soft_gradient,
+    "gradient, soft, mean": partial(_mean, _soft_gradient),
+}
+
+
+def ulp(size, dtype):
+    """The distance of neighbouring numbers at `size`; the smallest subnormal below the normal range."""
+    info = np.finfo(dtype)
+    lowest = info.minexp - info.nmant
+    exponent = np.frexp(size)[1] - 1 - info.nmant
+    return np.ldexp(EXTENDED(1), np.where(size == 0, lowest, np.maximum(exponent, lowest)))
+
+
+def errors(result, truth):
+    """The error of each entry in ULP: 0 where not counted, infinite for a NaN or a wrong infinity."""
+    dtype = result.dtype
+    with np.errstate(all="ignore"):
+        expected = truth.value.astype(dtype)
+        error = abs(result - truth.value) / ulp(truth.size, dtype)
+    error = np.where(np.isinf(expected), np.where(result == expected, 0, np.inf), error)
+    return np.where(truth.where, np.where(np.isnan(error), np.inf, error), 0)
+
+
+class Measured(NamedTuple):
+    """The worst error of one output on one batch, with the entry that shows it."""
+
+    output: str
+    dtype: str
+    isa: str
+    worst: float
+    witness: str
+
+    @property
+    def bound(self):
+        return getattr(LIMITS[self.output], self.dtype)
+
+
+MEASURED = []
+"""What the accuracy tests of this process found."""
+
+
+def measure(csm, variant, batch, layout="rows"):
+    """The errors of every output of a variant (cases.VARIANTS) on a batch laid out as rows or columns."""
+    given = batch.columns if layout == "columns" else batch
+    isa, dtype = csm.show_config(mode="dicts")["isa"], batch.x.dtype.name
+    found = []
+    for output, result in cases.VARIANTS[variant](csm, given).items():
+        result = np.asarray(result)
+        assert result.dtype == batch.x.dtype, f"{variant}: {output} of {dtype} came as {result.dtype}"
+        result = result.T if layout == "columns" and result.ndim == 2 else result
+        truth = TRUTHS[output](batch)
+        error = errors(result, truth)
+        place = np.unravel_index(error.argmax(), error.shape)
+        family = batch.families[place[0] if place else 0]
+        value = np.broadcast_to(truth.value, error.shape)[place]
+        where = f"{dtype}, {layout} of {given.x.shape}, T = {batch.temperature:g}"
+        witness = f"{where}, entry {tuple(map(int, place))} ({family}): {result[place]!r} for {value:.21g}"
+        found.append(Measured(output, dtype, isa, float(error[place]), witness))
+        if f"{output}, mean" in LIMITS:
+            representable = truth.value > np.finfo(dtype).smallest_subnormal / 2
+            found.append(Measured(f"{output}, mean", dtype, isa, float(error[representable].mean()), where))
+    return found
+
+
+def worst(measured):
+    """The worst of each output, dtype and instruction set, in the order of `LIMITS`."""
+    kept = {}
+    for m in measured:
+        key = m.output, m.dtype, m.isa
+        if key not in kept or m.worst > kept[key].worst:
+            kept[key] = m
+    return sorted(kept.values(), key=lambda m: list(LIMITS).index(m.output))
+
+
+def table(measured):
+    """The worst errors beside the bounds, as text: a line per output and dtype, a column per level."""
+    kept = {(m.output, m.dtype, m.isa): m for m in worst(measured)}
+    levels = list(dict.fromkeys(m.isa for m in measured))
+    columns = "".join(f"{level:>9}" for level in levels)
+    lines = [f"{'worst error in ULP':34}{'dtype':9}{'bound':>6}{columns}  of"]
+    for output, dtype in dict.fromkeys((output, dtype) for output, dtype, _ in kept):
+        found = [kept.get((output, dtype, level)) for level in levels]
+        figures = "".join(f"{m.worst:9.{'2f' if m.worst < 1e4 else '1e'}}" if m else f"{'':9}" for m in found)
+        limit = LIMITS[output]
+        lines.append(f"{output:34}{dtype:9}{getattr(limit, dtype):6.1f}{figures}  {limit.of}")
+    return "\n".join(lines)
+
+
+def main():
+    from conftest import LEVELS, load_level
+
+    measured = []
+    for level in LEVELS:
+        with tempfile.TemporaryDirectory() as folder:
+            csm = load_level(level, folder)
+        for dtype in cases.DTYPES:
+            for variant in cases.VARIANTS:
+                for batch in cases.plan(variant, dtype):
+                    for layout in ("rows", "columns"):
+                        measured += measure(csm, variant, batch, layout)
+    print(table(measured))
+
+
+if __name__ == "__main__":
+    main()

@@ -4,7 +4,6 @@ CSOFTMAX_OPENMP=auto|0|1: use OpenMP if it works (default), never, or fail witho
 """
 
 import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path

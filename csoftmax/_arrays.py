@@ -19,7 +19,7 @@ def not_yet(name):
 def as_array(x, name):
     """x as an ndarray of float32, float64, an integer type or bool."""
     if isinstance(x, np.ma.MaskedArray):
-        raise TypeError(f"{name} is a masked array, and its mask would be lost: pass a plain array, and where=~a.mask")
+        raise TypeError(f"{name} is a masked array whose mask would be lost: pass a plain array and where=~a.mask")
     a = np.asarray(x)
     if a.dtype.kind in "iub" or (a.dtype.kind == "f" and a.dtype.itemsize in (4, 8)):
         return a

@@ -26,7 +26,8 @@ def softmax(x, axis=-1, *, temperature=1.0, where=None, dtype=None, out=None):
     Returns
     -------
     ndarray or scalar
-        Probabilities of x's shape and memory order, each within 3 ULP. A row with a NaN or +inf, or of -inf alone, is NaN.
+        Probabilities of x's shape and memory order, each within 3 ULP. A row with a NaN or +inf, or of -inf alone,
+        is NaN.
 
     Raises
     ------

@@ -149,7 +149,7 @@ def _jacobian(b):
 
 
 def _pivoted(b):
-    """p, g less the g of a p of at least 1/2, and the size of g - sum p g: what the products are defined by."""
+    """p, g less the g of a p of at least 1/2, and the size of the terms of g - sum p g."""
     p, largest = _most_probable(b)
     g = b.g.astype(EXTENDED)
     g = g - np.where(largest & (p >= 0.5), g, 0).sum(axis=1, keepdims=True)

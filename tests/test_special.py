@@ -342,7 +342,7 @@ def test_extreme_temperatures_of_maps(csm, dtype, temperature):
 @pytest.mark.parametrize("temperature", EXTREME_TEMPERATURES)
 @every_dtype
 def test_extreme_temperatures_of_derivatives(csm, dtype, temperature):
-    """Where a product is exactly zero it stays zero, however large 1/T is; where v/T overflows, no more is promised."""
+    """A product that is exactly zero stays zero, however large 1/T; no more is promised where v/T overflows."""
     for n in (2, 3, 10, 40):
         p, v = np.zeros((4, n), dtype), batch(n, dtype, rows=4)
         p[0, 0] = p[1, -1] = 1.0
@@ -350,7 +350,7 @@ def test_extreme_temperatures_of_derivatives(csm, dtype, temperature):
         v[2, :2] = 3.0
         rows = list(zip(p.tolist(), v.tolist(), strict=True))
         scale = min(float(np.abs(v).sum()) / temperature, 1e300)
-        overflows = scale >= np.finfo(dtype).max or scale == 1e300
+        overflows = scale >= float(np.finfo(dtype).max) or scale == 1e300
         same(csm.softmax_jacobian(p, temperature=temperature), by_row(reference.jacobian, p, temperature))
         for f, row_function in [(csm.softmax_vjp, reference.vjp), (csm.softmax_jvp, reference.jvp)]:
             product = f(p, v, temperature=temperature)

@@ -19,6 +19,8 @@ CSM_INLINE vec pivot_pass(const walk *w, const elem *p, ptrdiff_t ps, const elem
     for (ptrdiff_t i = 0; i < w->count; i++) {
         vec v = load_at(w, p, i, step_of(w, ps), 0);
         mask higher = v_le(top, v);
+        if (w->along && !m_any(higher))     /* nearly always: no chain of comparisons to wait for */
+            continue;
         top = v_pick(higher, v, top);
         c = v_pick(higher, load_at(w, g, i, step_of(w, gs), 0), c);
     }

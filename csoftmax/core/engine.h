@@ -5,4 +5,5 @@
 #include "maps.h"
 #include "losses.h"
 #include "derivatives.h"
+#include "turn.h"
 #include "instance.h"

@@ -104,32 +104,54 @@ typedef struct {
 /* What an exp pass does besides summing; constants at each use. */
 enum { KEEP_EXP = 1, SPLIT = 2, SOFT = 4 };
 
-/* Exponentials of a row and their sums. KEEP_EXP stores them in y, SPLIT leaves out the pivot, SOFT sums over q.
-   They are added in `wide`: each rounding in `real` would cost a softmax an ULP where one logit holds most of the
-   sum. A target of 0 takes no part whatever its logit: 0 * inf = 0. */
+/* The arrays and numbers of an exp pass. */
+typedef struct {
+    const walk *w;
+    const elem *x, *q;
+    elem *y;
+    ptrdiff_t xstep, qstep, ystep;
+    vec pivot, m;
+    const shift *s;
+    const temper *t;
+    int unit, what;
+} exp_job;
+
+/* `count` vectors from the i-th on. They are added in `wide`: each rounding in `real` would cost a softmax an ULP
+   where one logit holds most of the sum. A target of 0 takes no part whatever its logit: 0 * inf = 0. */
+CSM_INLINE void exp_step(const exp_job *j, ptrdiff_t i, int count, sums *s)
+{
+    vec x[4], e[4];
+    EACH(u, count) e[u] = x[u] = load_at(j->w, j->x, i + u, j->xstep, -INFINITY);
+    exp_many(e, count, j->s, j->t, j->unit);
+    EACH(u, count) {
+        if (j->what & KEEP_EXP)
+            store_at(j->w, j->y, i + u, j->ystep, e[u]);
+        if (j->what & SPLIT) {
+            mask differs = v_ne(x[u], j->pivot);
+            e[u] = v_keep(differs, e[u]);
+            s->count = v_add_unless(differs, s->count, v_set(1));
+        }
+        if (j->what & SOFT) {
+            vec q = load_at(j->w, j->q, i + u, j->qstep, 0), d = drop(j->m, x[u], j->t, j->unit);
+            s->drops = w_add(s->drops, v_keep(v_ne(q, v_set(0)), v_mul(q, d)));
+            s->mass = w_add(s->mass, q);
+        }
+        s->other = w_add(s->other, e[u]);
+    }
+}
+
+/* Exponentials of a row and their sums. KEEP_EXP stores them in y, SPLIT leaves out the pivot, SOFT sums over q. */
 CSM_INLINE sums exp_pass(const walk *w, const elem *x, ptrdiff_t xs, elem *y, ptrdiff_t ys,
                          const elem *q, ptrdiff_t qs, vec pivot, vec m,
                          const shift *shifted, const temper *t, int unit, int what)
 {
-    const ptrdiff_t xstep = step_of(w, xs), ystep = step_of(w, ys), qstep = step_of(w, qs);
-    const vec one = v_set(1);
+    const exp_job j = {w, x, q, y, step_of(w, xs), step_of(w, qs), step_of(w, ys), pivot, m, shifted, t, unit, what};
     sums s = {w_zero(), v_set(0), w_zero(), w_zero()};
-    for (ptrdiff_t i = 0; i < w->count; i++) {
-        vec v = load_at(w, x, i, xstep, -INFINITY), e = v_exp(v, shifted, t, unit);
-        if (what & SPLIT) {
-            mask differs = v_ne(v, pivot);
-            s.other = w_add(s.other, v_keep(differs, e));
-            s.count = v_add_unless(differs, s.count, one);
-        } else
-            s.other = w_add(s.other, e);
-        if (what & SOFT) {
-            vec target = load_at(w, q, i, qstep, 0), d = drop(m, v, t, unit);
-            s.drops = w_add(s.drops, v_keep(v_ne(target, v_set(0)), v_mul(target, d)));
-            s.mass = w_add(s.mass, target);
-        }
-        if (what & KEEP_EXP)
-            store_at(w, y, i, ystep, e);
-    }
+    ptrdiff_t i = 0;
+    for (; i + 4 <= w->full; i += 4)
+        exp_step(&j, i, 4, &s);
+    for (; i < w->count; i++)
+        exp_step(&j, i, 1, &s);
     if (w->along) {
         s.other = w_hsum(s.other);
         if (what & SPLIT)

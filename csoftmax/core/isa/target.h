@@ -15,6 +15,10 @@
 #define CSM_INLINE static inline __attribute__((always_inline, unused))
 
 #define CSM_PRAGMA(text) _Pragma(#text)
+
+/* A loop over side-by-side vectors, always unrolled: `count` is a constant of at most 4. */
+#define EACH(u, count) _Pragma("GCC unroll 4") for (int u = 0; u < (count); u++)
+
 #if defined(__clang__)
 #define TARGET_BEGIN(isa) CSM_PRAGMA(clang attribute push(__attribute__((target(isa))), apply_to = function))
 #define TARGET_END _Pragma("clang attribute pop")

@@ -110,20 +110,38 @@ CSM_INLINE shift shift_of(vec m, real lift, const temper *t, int unit)
     return s;
 }
 
-/* e^(x/T) 2^-n0, within 1.1 ULP for x <= max; 0 for -inf; NaN for NaN, and in rows whose max is infinite. */
+/* x[u] = e^(x[u]/T) 2^-n0 for u < count, within 1.1 ULP where x <= max; 0 for -inf; NaN for NaN, and in rows whose
+   max is infinite.
+
+   A chain of twenty dependent operations is longer than a core looks ahead, so several vectors go through it step
+   by step, side by side: 1.7 times the speed of one after the other (Zen 5, gcc 12). `count` is a constant. */
+CSM_INLINE void exp_many(vec *x, int count, const shift *s, const temper *t, int unit)
+{
+    vec n[4], r[4], p[4];
+    EACH(u, count) r[u] = v_sub(x[u], s->c);
+    if (!unit)
+        EACH(u, count) r[u] = v_mul(r[u], t->pow2);
+    EACH(u, count) r[u] = v_max(s->floor, r[u]);
+    EACH(u, count) n[u] = multiple(r[u], t);
+    EACH(u, count) r[u] = v_fnma(n[u], t->hi, r[u]);
+    EACH(u, count) r[u] = v_fnma(n[u], t->lo, r[u]);
+    if (unit) {
+        exp_q(p, r, count);
+        EACH(u, count) p[u] = v_fma(v_mul(r[u], r[u]), p[u], r[u]);
+    } else {
+        vec scaled[4];
+        EACH(u, count) scaled[u] = v_mul(r[u], t->inv);
+        exp_q(p, scaled, count);
+        EACH(u, count) {
+            vec rest = v_fma(r[u], t->inv_lo, v_mul_err(r[u], t->inv, scaled[u]));
+            p[u] = v_add(scaled[u], v_fma(v_mul(scaled[u], scaled[u]), p[u], rest));
+        }
+    }
+    EACH(u, count) x[u] = v_scale(v_add(v_set(1), p[u]), v_sub(n[u], s->n0));
+}
+
 CSM_INLINE vec v_exp(vec x, const shift *s, const temper *t, int unit)
 {
-    vec d = v_sub(x, s->c);
-    if (!unit)
-        d = v_mul(d, t->pow2);
-    d = v_max(s->floor, d);
-    vec n = multiple(d, t);
-    vec r = v_fnma(n, t->lo, v_fnma(n, t->hi, d)), p;
-    if (unit) {
-        p = v_fma(v_mul(r, r), exp_q(r), r);
-    } else {
-        vec u = v_mul(r, t->inv);
-        p = v_add(u, v_fma(v_mul(u, u), exp_q(u), v_fma(r, t->inv_lo, v_mul_err(r, t->inv, u))));
-    }
-    return v_scale(v_add(v_set(1), p), v_sub(n, s->n0));
+    exp_many(&x, 1, s, t, unit);
+    return x;
 }

@@ -15,12 +15,17 @@
 #define LN2_HI 0x1.62e000p-1f   /* 0.693115234    */
 #define LN2_LO 0x1.0bfbe8p-15f  /* 3.19461833e-05 */
 
-/* (e^t - 1 - t)/t^2 for abs(t) <= ln2/2, near-minimax: e^t within 3.7e-9. */
-CSM_INLINE vec exp_q(vec t)
+/* q[u] = (e^t - 1 - t)/t^2 of t[u], abs(t) <= ln2/2, near-minimax: e^t within 3.7e-9. */
+CSM_INLINE void exp_q(vec *q, const vec *t, int count)
 {
-    vec q = v_set(0x1.6b7950p-10f);               /* 0.0013865428 */
-    q = v_fma(q, t, v_set(0x1.12305cp-7f));       /* 0.0083675813 */
-    q = v_fma(q, t, v_set(0x1.55567ep-5f));       /* 0.0416672193 */
-    q = v_fma(q, t, v_set(0x1.5554a2p-3f));       /* 0.166665331  */
-    return v_fma(q, t, v_set(0.5f));
+    static const real c[] = {
+        0x1.6b7950p-10f, /* 0.0013865428 */
+        0x1.12305cp-7f,  /* 0.0083675813 */
+        0x1.55567ep-5f,  /* 0.0416672193 */
+        0x1.5554a2p-3f,  /* 0.166665331 */
+        0x1p-1f,         /* 0.5 */
+    };
+    EACH(u, count) q[u] = v_set(c[0]);
+    _Pragma("GCC unroll 16") for (size_t k = 1; k < sizeof c / sizeof *c; k++)
+        EACH(u, count) q[u] = v_fma(q[u], t[u], v_set(c[k]));
 }

@@ -89,6 +89,16 @@ CSM_INLINE vec v_fold(vec a, int i)
     return i == 2 ? _mm256_permute2f128_ps(a, a, 1)
          : i == 1 ? _mm256_permute_ps(a, _MM_SHUFFLE(1, 0, 3, 2)) : _mm256_permute_ps(a, _MM_SHUFFLE(2, 3, 0, 1));
 }
+CSM_INLINE vec v_zip_lo(vec a, vec b, int i)
+{
+    return i == 2 ? _mm256_permute2f128_ps(a, b, 0x20)
+         : i == 1 ? _mm256_shuffle_ps(a, b, 0x44) : _mm256_blend_ps(a, _mm256_moveldup_ps(b), 0xaa);
+}
+CSM_INLINE vec v_zip_hi(vec a, vec b, int i)
+{
+    return i == 2 ? _mm256_permute2f128_ps(a, b, 0x31)
+         : i == 1 ? _mm256_shuffle_ps(a, b, 0xee) : _mm256_blend_ps(_mm256_movehdup_ps(a), b, 0xaa);
+}
 CSM_INLINE real v_first(vec a) { return _mm256_cvtss_f32(a); }
 
 CSM_INLINE wide w_set(double a) { wide w = {_mm256_set1_pd(a), _mm256_set1_pd(a)}; return w; }
@@ -119,7 +129,13 @@ CSM_INLINE wide w_div(wide x, wide y)
     return w;
 }
 CSM_INLINE wide w_add(wide w, vec v) { return w_sum(w, w_of(v)); }
-CSM_INLINE wide w_add_product(wide w, vec a, vec b) { return w_sum(w, w_mul(w_of(a), w_of(b))); }
+CSM_INLINE wide w_add_product(wide w, vec a, vec b)
+{
+    wide x = w_of(a), y = w_of(b);
+    w.a = _mm256_fmadd_pd(x.a, y.a, w.a);
+    w.b = _mm256_fmadd_pd(x.b, y.b, w.b);
+    return w;
+}
 CSM_INLINE vec w_round(wide w)
 {
     return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm256_cvtpd_ps(w.a)), _mm256_cvtpd_ps(w.b), 1);

@@ -82,4 +82,12 @@ CSM_INLINE vec v_exponent(vec a)
 }
 
 CSM_INLINE vec v_fold(vec a, int i) { return i == 1 ? _mm256_permute2f128_pd(a, a, 1) : _mm256_permute_pd(a, 5); }
+CSM_INLINE vec v_zip_lo(vec a, vec b, int i)
+{
+    return i == 1 ? _mm256_permute2f128_pd(a, b, 0x20) : _mm256_unpacklo_pd(a, b);
+}
+CSM_INLINE vec v_zip_hi(vec a, vec b, int i)
+{
+    return i == 1 ? _mm256_permute2f128_pd(a, b, 0x31) : _mm256_unpackhi_pd(a, b);
+}
 CSM_INLINE real v_first(vec a) { return _mm256_cvtsd_f64(a); }

@@ -50,6 +50,26 @@ CSM_INLINE vec v_fold(vec a, int i)
          : i == 2 ? _mm512_shuffle_f32x4(a, a, _MM_SHUFFLE(2, 3, 0, 1))
          : i == 1 ? _mm512_permute_ps(a, _MM_SHUFFLE(1, 0, 3, 2)) : _mm512_permute_ps(a, _MM_SHUFFLE(2, 3, 0, 1));
 }
+CSM_INLINE vec v_zip_lo(vec a, vec b, int i)
+{
+    if (i == 3)
+        return _mm512_shuffle_f32x4(a, b, _MM_SHUFFLE(1, 0, 1, 0));
+    if (i == 1)
+        return _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)));
+    __m512i quads = _mm512_setr_epi32(0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27);
+    __m512i ones = _mm512_setr_epi32(0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30);
+    return _mm512_permutex2var_ps(a, i == 2 ? quads : ones, b);
+}
+CSM_INLINE vec v_zip_hi(vec a, vec b, int i)
+{
+    if (i == 3)
+        return _mm512_shuffle_f32x4(a, b, _MM_SHUFFLE(3, 2, 3, 2));
+    if (i == 1)
+        return _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)));
+    __m512i quads = _mm512_setr_epi32(4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31);
+    __m512i ones = _mm512_setr_epi32(1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31);
+    return _mm512_permutex2var_ps(a, i == 2 ? quads : ones, b);
+}
 CSM_INLINE real v_first(vec a) { return _mm512_cvtss_f32(a); }
 
 CSM_INLINE wide w_set(double a) { wide w = {_mm512_set1_pd(a), _mm512_set1_pd(a)}; return w; }
@@ -80,7 +100,13 @@ CSM_INLINE wide w_div(wide x, wide y)
     return w;
 }
 CSM_INLINE wide w_add(wide w, vec v) { return w_sum(w, w_of(v)); }
-CSM_INLINE wide w_add_product(wide w, vec a, vec b) { return w_sum(w, w_mul(w_of(a), w_of(b))); }
+CSM_INLINE wide w_add_product(wide w, vec a, vec b)
+{
+    wide x = w_of(a), y = w_of(b);
+    w.a = _mm512_fmadd_pd(x.a, y.a, w.a);
+    w.b = _mm512_fmadd_pd(x.b, y.b, w.b);
+    return w;
+}
 CSM_INLINE vec w_round(wide w)
 {
     return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(w.a)), _mm512_cvtpd_ps(w.b), 1);

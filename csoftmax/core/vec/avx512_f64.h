@@ -48,4 +48,16 @@ CSM_INLINE vec v_fold(vec a, int i)
     return i == 2 ? _mm512_shuffle_f64x2(a, a, _MM_SHUFFLE(1, 0, 3, 2))
          : i == 1 ? _mm512_shuffle_f64x2(a, a, _MM_SHUFFLE(2, 3, 0, 1)) : _mm512_permute_pd(a, 0x55);
 }
+CSM_INLINE vec v_zip_lo(vec a, vec b, int i)
+{
+    __m512i pairs = _mm512_setr_epi64(0, 1, 8, 9, 4, 5, 12, 13);
+    return i == 2 ? _mm512_shuffle_f64x2(a, b, _MM_SHUFFLE(1, 0, 1, 0))
+         : i == 1 ? _mm512_permutex2var_pd(a, pairs, b) : _mm512_unpacklo_pd(a, b);
+}
+CSM_INLINE vec v_zip_hi(vec a, vec b, int i)
+{
+    __m512i pairs = _mm512_setr_epi64(2, 3, 10, 11, 6, 7, 14, 15);
+    return i == 2 ? _mm512_shuffle_f64x2(a, b, _MM_SHUFFLE(3, 2, 3, 2))
+         : i == 1 ? _mm512_permutex2var_pd(a, pairs, b) : _mm512_unpackhi_pd(a, b);
+}
 CSM_INLINE real v_first(vec a) { return _mm512_cvtsd_f64(a); }

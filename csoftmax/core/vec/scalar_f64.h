@@ -63,4 +63,6 @@ CSM_INLINE vec v_exponent(vec a)
 }
 
 CSM_INLINE vec v_fold(vec a, int i) { (void)i; return a; }
+CSM_INLINE vec v_zip_lo(vec a, vec b, int i) { (void)b, (void)i; return a; }
+CSM_INLINE vec v_zip_hi(vec a, vec b, int i) { (void)a, (void)i; return b; }
 CSM_INLINE real v_first(vec a) { return a; }

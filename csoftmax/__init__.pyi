@@ -1,0 +1,299 @@
+"""Types of the public names.
+
+A result has the dtype of its input where that is float32 or float64; integers and bool give float64. Where
+the types do not tell the dtype, or whether a sum over axes is an array or a scalar, the result is Any. Two
+scalars pass for arrays: the softmax of a 0-d array, and the loss of a single row under reduction="none".
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal, SupportsIndex, TypeAlias, TypedDict, TypeVar, overload, type_check_only
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+__all__ = [
+    "cross_entropy",
+    "get_num_threads",
+    "log_softmax",
+    "log_softmax_jvp",
+    "log_softmax_vjp",
+    "logsumexp",
+    "set_num_threads",
+    "show_config",
+    "softmax",
+    "softmax_jacobian",
+    "softmax_jvp",
+    "softmax_vjp",
+]
+
+__version__: str
+
+_Real = TypeVar("_Real", bound=np.float32 | np.float64)
+_Out = TypeVar("_Out", bound=NDArray[Any])
+
+_AsFloat64: TypeAlias = NDArray[np.integer[Any] | np.bool] | Sequence[float] | Sequence[Sequence[float]]
+_Array: TypeAlias = NDArray[Any] | Sequence[Any]
+_Axes: TypeAlias = SupportsIndex | tuple[SupportsIndex, ...] | None
+_Number: TypeAlias = float | np.floating[Any] | np.integer[Any]
+_Given: TypeAlias = NDArray[Any] | None
+
+@type_check_only
+class _Config(TypedDict):
+    version: str
+    isa: str
+    isas: list[str]
+    built: list[str]
+    openmp: bool
+    threads: int
+    compiler: str
+    numpy: str
+
+@overload
+def softmax(
+    x: NDArray[_Real], axis: _Axes = -1, *, temperature: _Number = 1.0, where: None = None,
+    dtype: None = None, out: None = None,
+) -> NDArray[_Real]: ...
+@overload
+def softmax(
+    x: _AsFloat64, axis: _Axes = -1, *, temperature: _Number = 1.0, where: None = None, dtype: None = None,
+    out: None = None,
+) -> NDArray[np.float64]: ...
+@overload
+def softmax(
+    x: _Array, axis: _Axes = -1, *, temperature: _Number = 1.0, where: None = None,
+    dtype: type[_Real] | np.dtype[_Real], out: None = None,
+) -> NDArray[_Real]: ...
+@overload
+def softmax(
+    x: ArrayLike, axis: _Axes = -1, *, temperature: _Number = 1.0, where: None = None,
+    dtype: DTypeLike | None = None, out: _Out,
+) -> _Out: ...
+@overload
+def softmax(
+    x: ArrayLike, axis: _Axes = -1, *, temperature: _Number = 1.0, where: None = None,
+    dtype: DTypeLike | None = None, out: _Given = None,
+) -> Any: ...
+
+@overload
+def log_softmax(
+    x: NDArray[_Real], axis: _Axes = -1, *, temperature: _Number = 1.0, where: None = None,
+    dtype: None = None, out: None = None,
+) -> NDArray[_Real]: ...
+@overload
+def log_softmax(
+    x: _AsFloat64, axis: _Axes = -1, *, temperature: _Number = 1.0, where: None = None, dtype: None = None,
+    out: None = None,
+) -> NDArray[np.float64]: ...
+@overload
+def log_softmax(
+    x: _Array, axis: _Axes = -1, *, temperature: _Number = 1.0, where: None = None,
+    dtype: type[_Real] | np.dtype[_Real], out: None = None,
+) -> NDArray[_Real]: ...
+@overload
+def log_softmax(
+    x: ArrayLike, axis: _Axes = -1, *, temperature: _Number = 1.0, where: None = None,
+    dtype: DTypeLike | None = None, out: _Out,
+) -> _Out: ...
+@overload
+def log_softmax(
+    x: ArrayLike, axis: _Axes = -1, *, temperature: _Number = 1.0, where: None = None,
+    dtype: DTypeLike | None = None, out: _Given = None,
+) -> Any: ...
+
+@overload
+def logsumexp(
+    a: NDArray[_Real], axis: None = None, b: None = None, keepdims: Literal[False] = False,
+    return_sign: Literal[False] = False, *, where: None = None, dtype: None = None, out: None = None,
+) -> _Real: ...
+@overload
+def logsumexp(
+    a: _AsFloat64, axis: None = None, b: None = None, keepdims: Literal[False] = False,
+    return_sign: Literal[False] = False, *, where: None = None, dtype: None = None, out: None = None,
+) -> np.float64: ...
+@overload
+def logsumexp(
+    a: NDArray[_Real], axis: _Axes = None, b: None = None, *, keepdims: Literal[True],
+    return_sign: Literal[False] = False, where: None = None, dtype: None = None, out: None = None,
+) -> NDArray[_Real]: ...
+@overload
+def logsumexp(
+    a: _AsFloat64, axis: _Axes = None, b: None = None, *, keepdims: Literal[True],
+    return_sign: Literal[False] = False, where: None = None, dtype: None = None, out: None = None,
+) -> NDArray[np.float64]: ...
+@overload
+def logsumexp(
+    a: ArrayLike, axis: _Axes = None, b: None = None, keepdims: bool = False,
+    return_sign: Literal[False] = False, *, where: None = None, dtype: DTypeLike | None = None, out: _Out,
+) -> _Out: ...
+@overload
+def logsumexp(
+    a: ArrayLike, axis: _Axes = None, b: None = None, keepdims: bool = False,
+    return_sign: Literal[False] = False, *, where: None = None, dtype: DTypeLike | None = None,
+    out: _Given = None,
+) -> Any: ...
+
+@overload
+def softmax_jacobian(
+    p: NDArray[_Real], axis: SupportsIndex = -1, *, temperature: _Number = 1.0, out: None = None,
+) -> NDArray[_Real]: ...
+@overload
+def softmax_jacobian(
+    p: _AsFloat64, axis: SupportsIndex = -1, *, temperature: _Number = 1.0, out: None = None,
+) -> NDArray[np.float64]: ...
+@overload
+def softmax_jacobian(
+    p: ArrayLike, axis: SupportsIndex = -1, *, temperature: _Number = 1.0, out: _Out,
+) -> _Out: ...
+@overload
+def softmax_jacobian(
+    p: ArrayLike, axis: SupportsIndex = -1, *, temperature: _Number = 1.0, out: _Given = None,
+) -> Any: ...
+
+@overload
+def softmax_vjp(
+    p: NDArray[_Real], g: NDArray[_Real], axis: SupportsIndex = -1, *, temperature: _Number = 1.0,
+    out: None = None,
+) -> NDArray[_Real]: ...
+@overload
+def softmax_vjp(
+    p: _AsFloat64, g: _AsFloat64, axis: SupportsIndex = -1, *, temperature: _Number = 1.0, out: None = None,
+) -> NDArray[np.float64]: ...
+@overload
+def softmax_vjp(
+    p: ArrayLike, g: ArrayLike, axis: SupportsIndex = -1, *, temperature: _Number = 1.0, out: _Out,
+) -> _Out: ...
+@overload
+def softmax_vjp(
+    p: ArrayLike, g: ArrayLike, axis: SupportsIndex = -1, *, temperature: _Number = 1.0, out: _Given = None,
+) -> Any: ...
+
+@overload
+def softmax_jvp(
+    p: NDArray[_Real], t: NDArray[_Real], axis: SupportsIndex = -1, *, temperature: _Number = 1.0,
+    out: None = None,
+) -> NDArray[_Real]: ...
+@overload
+def softmax_jvp(
+    p: _AsFloat64, t: _AsFloat64, axis: SupportsIndex = -1, *, temperature: _Number = 1.0, out: None = None,
+) -> NDArray[np.float64]: ...
+@overload
+def softmax_jvp(
+    p: ArrayLike, t: ArrayLike, axis: SupportsIndex = -1, *, temperature: _Number = 1.0, out: _Out,
+) -> _Out: ...
+@overload
+def softmax_jvp(
+    p: ArrayLike, t: ArrayLike, axis: SupportsIndex = -1, *, temperature: _Number = 1.0, out: _Given = None,
+) -> Any: ...
+
+@overload
+def log_softmax_vjp(
+    p: NDArray[_Real], g: NDArray[_Real], axis: SupportsIndex = -1, *, temperature: _Number = 1.0,
+    out: None = None,
+) -> NDArray[_Real]: ...
+@overload
+def log_softmax_vjp(
+    p: _AsFloat64, g: _AsFloat64, axis: SupportsIndex = -1, *, temperature: _Number = 1.0, out: None = None,
+) -> NDArray[np.float64]: ...
+@overload
+def log_softmax_vjp(
+    p: ArrayLike, g: ArrayLike, axis: SupportsIndex = -1, *, temperature: _Number = 1.0, out: _Out,
+) -> _Out: ...
+@overload
+def log_softmax_vjp(
+    p: ArrayLike, g: ArrayLike, axis: SupportsIndex = -1, *, temperature: _Number = 1.0, out: _Given = None,
+) -> Any: ...
+
+@overload
+def log_softmax_jvp(
+    p: NDArray[_Real], t: NDArray[_Real], axis: SupportsIndex = -1, *, temperature: _Number = 1.0,
+    out: None = None,
+) -> NDArray[_Real]: ...
+@overload
+def log_softmax_jvp(
+    p: _AsFloat64, t: _AsFloat64, axis: SupportsIndex = -1, *, temperature: _Number = 1.0, out: None = None,
+) -> NDArray[np.float64]: ...
+@overload
+def log_softmax_jvp(
+    p: ArrayLike, t: ArrayLike, axis: SupportsIndex = -1, *, temperature: _Number = 1.0, out: _Out,
+) -> _Out: ...
+@overload
+def log_softmax_jvp(
+    p: ArrayLike, t: ArrayLike, axis: SupportsIndex = -1, *, temperature: _Number = 1.0, out: _Given = None,
+) -> Any: ...
+
+@overload
+def cross_entropy(
+    logits: NDArray[_Real], target: ArrayLike, axis: SupportsIndex = -1, *, weight: None = None,
+    sample_weight: None = None, ignore_index: SupportsIndex | None = -100, label_smoothing: float = 0.0,
+    z_loss: float = 0.0, softcap: None = None, temperature: _Number = 1.0,
+    reduction: Literal["mean", "sum"] = "mean", normalizer: None = None,
+    return_grad: Literal[False] = False, out: None = None,
+) -> _Real: ...
+@overload
+def cross_entropy(
+    logits: NDArray[_Real], target: ArrayLike, axis: SupportsIndex = -1, *, weight: None = None,
+    sample_weight: None = None, ignore_index: SupportsIndex | None = -100, label_smoothing: float = 0.0,
+    z_loss: float = 0.0, softcap: None = None, temperature: _Number = 1.0,
+    reduction: Literal["mean", "sum"] = "mean", normalizer: None = None, return_grad: Literal[True],
+    out: None = None,
+) -> tuple[_Real, NDArray[_Real]]: ...
+@overload
+def cross_entropy(
+    logits: NDArray[_Real], target: ArrayLike, axis: SupportsIndex = -1, *, weight: None = None,
+    sample_weight: None = None, ignore_index: SupportsIndex | None = -100, label_smoothing: float = 0.0,
+    z_loss: float = 0.0, softcap: None = None, temperature: _Number = 1.0,
+    reduction: Literal["mean", "sum"] = "mean", normalizer: None = None, return_grad: Literal[True],
+    out: _Out,
+) -> tuple[_Real, _Out]: ...
+@overload
+def cross_entropy(
+    logits: NDArray[_Real], target: ArrayLike, axis: SupportsIndex = -1, *, weight: None = None,
+    sample_weight: None = None, ignore_index: SupportsIndex | None = -100, label_smoothing: float = 0.0,
+    z_loss: float = 0.0, softcap: None = None, temperature: _Number = 1.0, reduction: Literal["none"],
+    normalizer: None = None, return_grad: Literal[False] = False, out: None = None,
+) -> NDArray[_Real]: ...
+@overload
+def cross_entropy(
+    logits: NDArray[_Real], target: ArrayLike, axis: SupportsIndex = -1, *, weight: None = None,
+    sample_weight: None = None, ignore_index: SupportsIndex | None = -100, label_smoothing: float = 0.0,
+    z_loss: float = 0.0, softcap: None = None, temperature: _Number = 1.0, reduction: Literal["none"],
+    normalizer: None = None, return_grad: Literal[True], out: None = None,
+) -> tuple[NDArray[_Real], NDArray[_Real]]: ...
+@overload
+def cross_entropy(
+    logits: NDArray[_Real], target: ArrayLike, axis: SupportsIndex = -1, *, weight: None = None,
+    sample_weight: None = None, ignore_index: SupportsIndex | None = -100, label_smoothing: float = 0.0,
+    z_loss: float = 0.0, softcap: None = None, temperature: _Number = 1.0, reduction: Literal["none"],
+    normalizer: None = None, return_grad: Literal[True], out: _Out,
+) -> tuple[NDArray[_Real], _Out]: ...
+@overload
+def cross_entropy(
+    logits: ArrayLike, target: ArrayLike, axis: SupportsIndex = -1, *, weight: None = None,
+    sample_weight: None = None, ignore_index: SupportsIndex | None = -100, label_smoothing: float = 0.0,
+    z_loss: float = 0.0, softcap: None = None, temperature: _Number = 1.0,
+    reduction: Literal["mean", "sum", "none"] = "mean", normalizer: None = None, return_grad: Literal[True],
+    out: _Given = None,
+) -> tuple[Any, Any]: ...
+@overload
+def cross_entropy(
+    logits: ArrayLike, target: ArrayLike, axis: SupportsIndex = -1, *, weight: None = None,
+    sample_weight: None = None, ignore_index: SupportsIndex | None = -100, label_smoothing: float = 0.0,
+    z_loss: float = 0.0, softcap: None = None, temperature: _Number = 1.0,
+    reduction: Literal["mean", "sum", "none"] = "mean", normalizer: None = None,
+    return_grad: Literal[False] = False, out: None = None,
+) -> Any: ...
+@overload
+def cross_entropy(
+    logits: ArrayLike, target: ArrayLike, axis: SupportsIndex = -1, *, weight: None = None,
+    sample_weight: None = None, ignore_index: SupportsIndex | None = -100, label_smoothing: float = 0.0,
+    z_loss: float = 0.0, softcap: None = None, temperature: _Number = 1.0,
+    reduction: Literal["mean", "sum", "none"] = "mean", normalizer: None = None, return_grad: bool,
+    out: _Given = None,
+) -> Any: ...
+
+def set_num_threads(n: SupportsIndex) -> None: ...
+def get_num_threads() -> int: ...
+@overload
+def show_config(mode: Literal["stdout"] = "stdout") -> None: ...
+@overload
+def show_config(mode: Literal["dicts"]) -> _Config: ...

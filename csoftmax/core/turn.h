@@ -1,0 +1,87 @@
+/* Rows of few classes, turned so that each is a lane: along a row they would leave most lanes idle and pay for sums
+   over lanes. Includes nothing; needs kernels.h and a vector header before it.
+
+   A square of V_LANES rows by V_LANES classes is transposed in registers: step i exchanges bit i of the number of
+   a vector with bit i of the number of a lane. */
+
+/* Rows that are turned at a time, and the classes up to which that is ever faster. */
+enum { TILE_ROWS = 64, FEW_CLASSES = 48 };
+
+/* Step i in the blocks of 2^(i+1) vectors that begin below n; without the second halves that begin at n or above
+   where `all` is 0. */
+#define TURN_STEP(v, i, n, all)                                                                 \
+    if ((i) < V_FOLDS)                                                                          \
+        _Pragma("GCC unroll 8") for (int k = 0; k < V_LANES / 2; k++) {                         \
+            const int block = k >> (i) << ((i) + 1), low = block + (k & ((1 << (i)) - 1));      \
+            const int half = 1 << (i), high = low + half;                                       \
+            if (block < (n)) {                                                                  \
+                const vec a = v[low % V_LANES], b = v[high % V_LANES];                          \
+                v[low % V_LANES] = v_zip_lo(a, b, (i));                                         \
+                if ((all) || block + half < (n))                                                \
+                    v[high % V_LANES] = v_zip_hi(a, b, (i));                                    \
+            }                                                                                   \
+        }
+
+/* `rows` rows of n classes, to a tile that has a line of TILE_ROWS rows for each class. */
+static void turn_in(elem *tile, const elem *x, ptrdiff_t xs, ptrdiff_t rows, ptrdiff_t n)
+{
+    for (ptrdiff_t r = 0; r < rows; r += V_LANES)
+        for (ptrdiff_t c = 0; c < n; c += V_LANES) {
+            const ptrdiff_t here = rows - r < V_LANES ? rows - r : V_LANES, left = n - c < V_LANES ? n - c : V_LANES;
+            vec v[V_LANES];
+            _Pragma("GCC unroll 16") for (int i = 0; i < V_LANES; i++)
+                v[i] = i < here ? v_load_n(x + (r + i) * xs + c, left, 0) : v_set(0);
+            TURN_STEP(v, 3, left, 0)
+            TURN_STEP(v, 2, left, 0)
+            TURN_STEP(v, 1, left, 0)
+            TURN_STEP(v, 0, left, 0)
+            _Pragma("GCC unroll 16") for (int j = 0; j < V_LANES; j++)
+                if (j < left)
+                    v_store(tile + (c + j) * TILE_ROWS + r, v[j]);
+        }
+}
+
+/* The same back. */
+static void turn_out(elem *y, ptrdiff_t ys, const elem *tile, ptrdiff_t rows, ptrdiff_t n)
+{
+    for (ptrdiff_t r = 0; r < rows; r += V_LANES)
+        for (ptrdiff_t c = 0; c < n; c += V_LANES) {
+            const ptrdiff_t here = rows - r < V_LANES ? rows - r : V_LANES, left = n - c < V_LANES ? n - c : V_LANES;
+            vec v[V_LANES];
+            _Pragma("GCC unroll 16") for (int j = 0; j < V_LANES; j++)
+                v[j] = j < left ? v_load(tile + (c + j) * TILE_ROWS + r) : v_set(0);
+            TURN_STEP(v, 0, left, 1)
+            TURN_STEP(v, 1, left, 1)
+            TURN_STEP(v, 2, left, 1)
+            TURN_STEP(v, 3, left, 1)
+            _Pragma("GCC unroll 16") for (int i = 0; i < V_LANES; i++)
+                if (i < here)
+                    v_store_n(y + (r + i) * ys + c, v[i], left);
+        }
+}
+
+/* A block of rows of few classes, by the kernel across rows. */
+static void turned(const csm_block *b, csm_kernel *across)
+{
+    elem x[FEW_CLASSES * TILE_ROWS], g[FEW_CLASSES * TILE_ROWS];
+    for (ptrdiff_t row = 0; row < b->rows; row += TILE_ROWS) {
+        csm_block tile = *b;
+        tile.rows = b->rows - row < TILE_ROWS ? b->rows - row : TILE_ROWS;
+        tile.xs = tile.gs = tile.ys = TILE_ROWS;
+        turn_in(x, (const elem *)b->x + row * b->xs, b->xs, tile.rows, b->n);
+        tile.x = x;
+        if (b->g) {
+            turn_in(g, (const elem *)b->g + row * b->gs, b->gs, tile.rows, b->n);
+            tile.g = g;
+        }
+        if (b->y)
+            tile.y = x;
+        if (b->r)
+            tile.r = (real *)b->r + row;
+        if (b->label)
+            tile.label = b->label + row;
+        across(&tile);
+        if (b->y)
+            turn_out((elem *)b->y + row * b->ys, b->ys, x, tile.rows, b->n);
+    }
+}

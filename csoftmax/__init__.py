@@ -1,8 +1,10 @@
 """Softmax, its derivatives and its losses on NumPy arrays: compiled, exact, fast."""
 
 try:
-    from csoftmax import _core  # noqa: F401
+    import csoftmax._core
 except ModuleNotFoundError as error:
+    if error.name != "csoftmax._core":
+        raise
     raise ImportError(
         "csoftmax is not compiled in this folder, which shadows any csoftmax that is installed: "
         "run Python from another folder, or `pip install -e .` here"

@@ -15,8 +15,11 @@ import numpy as np
 
 cnp.import_array()
 
+cdef object float32 = np.float32, float64 = np.float64
+
 
 cdef extern from "Python.h":
+    long long PyLong_AsLongLongAndOverflow(object, int *overflow) except? -1
     int PyErr_CheckSignals() noexcept      # the exception it sets is raised by check(), not here
 
 
@@ -147,11 +150,12 @@ cdef bint is_plain(object x) noexcept:
 
 cdef int axis_of(object axis, int ndim) noexcept:
     """A valid int axis as a non-negative number, else -1."""
-    cdef long k
-    if type(axis) is not int or not -64 <= axis <= 64:
+    cdef long long k
+    cdef int overflow
+    if type(axis) is not int:
         return -1
-    k = axis
-    return <int>(k + ndim if -ndim <= k < 0 else k if 0 <= k < ndim else -1)
+    k = PyLong_AsLongLongAndOverflow(axis, &overflow)
+    return -1 if overflow else <int>(k + ndim if -ndim <= k < 0 else k if 0 <= k < ndim else -1)
 
 
 cdef double temperature_of(object temperature) noexcept:
@@ -163,12 +167,19 @@ cdef double temperature_of(object temperature) noexcept:
     return t if t > 0 and isfinite(t) else 0
 
 
+cdef bint apart(ndarray x, ndarray y) noexcept:
+    """Both are C-contiguous, and share no memory."""
+    cdef char *a = cnp.PyArray_BYTES(x)
+    cdef char *b = cnp.PyArray_BYTES(y)
+    if not (cnp.PyArray_IS_C_CONTIGUOUS(x) and cnp.PyArray_IS_C_CONTIGUOUS(y)):
+        return False
+    return a + cnp.PyArray_NBYTES(x) <= b or b + cnp.PyArray_NBYTES(y) <= a
+
+
 cdef bint fits(object out, ndarray x) noexcept:
     """`out` is x itself, or laid out like it and not overlapping."""
     cdef ndarray y
     cdef int i
-    cdef char *a
-    cdef char *b
     if not cnp.PyArray_CheckExact(out):
         return False
     y = out
@@ -179,8 +190,7 @@ cdef bint fits(object out, ndarray x) noexcept:
             return False
     if not cnp.PyArray_IS_C_CONTIGUOUS(y):
         return False
-    a, b = cnp.PyArray_BYTES(x), cnp.PyArray_BYTES(y)
-    return a == b or a + cnp.PyArray_NBYTES(x) <= b or b + cnp.PyArray_NBYTES(x) <= a
+    return cnp.PyArray_DATA(x) == cnp.PyArray_DATA(y) or apart(x, y)
 
 
 cdef ndarray like(ndarray x):
@@ -211,7 +221,19 @@ cdef plain_map(csm_op op, object x, object g, object axis, object temperature, o
     return y
 
 
+cdef ndarray rows_like(ndarray x, int axis):
+    """A new C-ordered array of x's dtype and its shape without `axis`."""
+    cdef strides shape
+    cdef int i, k = 0
+    for i in range(cnp.PyArray_NDIM(x)):
+        if i != axis:
+            shape[k] = cnp.PyArray_DIM(x, i)
+            k += 1
+    return cnp.PyArray_EMPTY(k, <cnp.npy_intp *>shape, cnp.PyArray_TYPE(x), 0)
+
+
 cdef int run_axis(csm_op op, ndarray x, object g, ndarray y, int axis, double temperature) except -1:
+    """y, or the result per row for a logsumexp, from x and g, along one axis."""
     cdef csm_call c
     cdef strides shape, xs, gs, ys
     cdef int i, k = 0, ndim = cnp.PyArray_NDIM(x)
@@ -222,7 +244,10 @@ cdef int run_axis(csm_op op, ndarray x, object g, ndarray y, int axis, double te
             k += 1
     shape[k] = cnp.PyArray_DIM(x, axis)
     describe(&c.x, x, xs, axis)
-    describe(&c.y, y, ys, axis)
+    if op == CSM_LOGSUMEXP:
+        describe(&c.r, y, ys, -1)
+    else:
+        describe(&c.y, y, ys, axis)
     if g is not None:
         describe(&c.g, g, gs, axis)
     c.op, c.dtype, c.temperature = op, c.x.dtype, temperature
@@ -251,38 +276,80 @@ def plain_log_jvp(p, t, axis, temperature, out):
     return plain_map(CSM_LOG_JVP, p, t, axis, temperature, out) if is_plain(t) else None
 
 
-def plain_cross_entropy(logits, target, axis, ignore_index, temperature, reduction, bint return_grad, out):
-    """(loss, grad or None) of index targets that match the rows exactly, or None."""
+def plain_logsumexp(a, axis):
+    """logsumexp over one axis of a plain array, without any option, or None."""
+    cdef ndarray x, r
+    cdef int k
+    if not is_plain(a):
+        return None
+    x = a
+    k = axis_of(axis, cnp.PyArray_NDIM(x))
+    if k < 0:
+        return None
+    r = rows_like(x, k)
+    run_axis(CSM_LOGSUMEXP, x, None, r, k, 1)
+    return r if cnp.PyArray_NDIM(r) else r[()]
+
+
+def plain_jacobian(p, axis, temperature):
+    """The Jacobian along the last axis of a plain array into a new one, or None."""
     cdef double t = temperature_of(temperature)
+    cdef ndarray x, y
+    cdef strides shape
+    cdef int i, ndim
+    if t == 0 or not is_plain(p):
+        return None
+    x = p
+    ndim = cnp.PyArray_NDIM(x)
+    if ndim == CSM_MAX_NDIM or axis_of(axis, ndim) != ndim - 1:
+        return None
+    for i in range(ndim):
+        shape[i] = cnp.PyArray_DIM(x, i)
+    shape[ndim] = shape[ndim - 1]
+    y = cnp.PyArray_EMPTY(ndim + 1, <cnp.npy_intp *>shape, cnp.PyArray_TYPE(x), 0)
+    run(CSM_JACOBIAN, code_of(x) == CSM_F64, x, None, y, None, 1, t)
+    return y
+
+
+def plain_cross_entropy(logits, target, axis, ignore_index, temperature, reduction, bint return_grad, out):
+    """(loss, grad or None) of targets that match the logits exactly, or None."""
+    cdef double t = temperature_of(temperature)
+    cdef bint soft
     cdef int k, i, j = 0
-    cdef ndarray x, labels
+    cdef ndarray x, y
     cdef object grad = None
     if t == 0 or not is_plain(logits) or not cnp.PyArray_CheckExact(target) or type(reduction) is not str:
         return None
-    x, labels = logits, target
+    x, y = logits, target
     k = axis_of(axis, cnp.PyArray_NDIM(x))
-    if k < 0 or code_of(labels) < CSM_I8 or cnp.PyArray_NDIM(labels) != cnp.PyArray_NDIM(x) - 1:
+    soft = cnp.PyArray_NDIM(y) == cnp.PyArray_NDIM(x)
+    if k < 0 or reduction not in REDUCTIONS or cnp.PyArray_DIM(x, k) == 0:
         return None
-    if reduction not in REDUCTIONS or not (ignore_index is None or type(ignore_index) is int):
-        return None
-    for i in range(cnp.PyArray_NDIM(x)):
-        if i != k:
-            if cnp.PyArray_DIM(x, i) != cnp.PyArray_DIM(labels, j):
-                return None
-            j += 1
+    if soft:
+        if not is_plain(y) or not cnp.PyArray_SAMESHAPE(x, y) or (ignore_index is not None and ignore_index != -100):
+            return None
+    else:
+        if not (ignore_index is None or type(ignore_index) is int):
+            return None
+        if code_of(y) < CSM_I8 or cnp.PyArray_NDIM(y) != cnp.PyArray_NDIM(x) - 1:
+            return None
+        for i in range(cnp.PyArray_NDIM(x)):
+            if i != k:
+                if cnp.PyArray_DIM(x, i) != cnp.PyArray_DIM(y, j):
+                    return None
+                j += 1
     if return_grad and out is None:
         grad = like(x)
-    elif return_grad and fits(out, x):
+    elif return_grad and fits(out, x) and (not soft or apart(out, y)):
         grad = out
     elif return_grad or out is not None:
         return None
-    order = None if k == cnp.PyArray_NDIM(x) - 1 else k
-    if order is not None:
+    last = grad
+    if k != cnp.PyArray_NDIM(x) - 1:
         x = np.moveaxis(x, k, -1)
+        y = np.moveaxis(y, k, -1) if soft else y
         last = None if grad is None else np.moveaxis(grad, k, -1)
-    else:
-        last = grad
-    return run_loss(False, code_of(x) == CSM_F64, x, labels, last, t, ignore_index, reduction), grad
+    return run_loss(soft, code_of(x) == CSM_F64, x, y, last, t, ignore_index, reduction), grad
 
 
 # ---- calls that _arrays has made plain: class axes last, shapes equal, dtypes known to the core ----
@@ -321,6 +388,8 @@ def run_loss(bint soft, bint double_precision, ndarray x, ndarray target, ndarra
     cdef int i, ndim = cnp.PyArray_NDIM(x)
     cdef ndarray r = None
     cdef double loss = 0
+    cdef float narrow
+    cdef int overflow
     memset(&c, 0, sizeof(c))
     for i in range(ndim):
         shape[i] = cnp.PyArray_DIM(x, i)
@@ -333,9 +402,11 @@ def run_loss(bint soft, bint double_precision, ndarray x, ndarray target, ndarra
     c.ndim, c.nclass, c.temperature = ndim - 1, 1, temperature
     c.shape = shape
     c.reduction = REDUCTIONS[reduction]
-    if ignore_index is not None and -2**63 <= ignore_index < 2**64:     # no label is beyond
-        c.ignores = 1 if ignore_index < 2**63 else 2
-        c.ignore_index = <long long>(ignore_index if c.ignores == 1 else ignore_index - 2**64)
+    if not soft and ignore_index is not None:
+        c.ignore_index = PyLong_AsLongLongAndOverflow(ignore_index, &overflow)
+        c.ignores = not overflow
+        if overflow > 0 and ignore_index < 2**64:     # no label is beyond
+            c.ignores, c.ignore_index = 2, <long long>(ignore_index - 2**64)
     if c.reduction == CSM_NONE:
         r = cnp.PyArray_EMPTY(ndim - 1, cnp.PyArray_DIMS(x), cnp.NPY_FLOAT64 if double_precision else cnp.NPY_FLOAT32, 0)
         describe(&c.r, r, rs, -1)
@@ -344,7 +415,10 @@ def run_loss(bint soft, bint double_precision, ndarray x, ndarray target, ndarra
     go(&c, cnp.PyArray_SIZE(x), target)
     if r is not None:
         return r if ndim > 1 else r[()]
-    return np.float64(loss) if double_precision else np.float32(loss)
+    if code_of(x) > CSM_F64 or not cnp.PyArray_ISNOTSWAPPED(x):
+        return float64(loss) if double_precision else float32(loss)
+    narrow = <float>loss
+    return cnp.PyArray_ToScalar(<void *>&loss if double_precision else <void *>&narrow, x)
 
 
 # ---- typed loops, for Cython callers and for arrays known to be C-contiguous ----
@@ -402,13 +476,13 @@ cdef int loss_gradient_rows(const real *x, const Py_ssize_t *labels, real *losse
     return csm_run(&c)
 
 
-def softmax_inplace(real[:, ::1] x):
+def softmax_inplace(real[:, ::1] x not None):
     """Replace each row of x by its softmax."""
     if x.shape[0] and x.shape[1] and softmax_rows(<const real *>&x[0, 0], &x[0, 0], x.shape[0], x.shape[1]):
         raise MemoryError("no memory for scratch space")
 
 
-def jacobian_fill(const real[:, ::1] p, real[:, :, ::1] jac):
+def jacobian_fill(const real[:, ::1] p not None, real[:, :, ::1] jac not None):
     """Fill jac[r] with diag(p[r]) - p[r] p[r]^T; shapes (rows, n) and (rows, n, n)."""
     if jac.shape[0] != p.shape[0] or jac.shape[1] != p.shape[1] or jac.shape[2] != p.shape[1]:
         raise ValueError(f"jac has shape {(jac.shape[0], jac.shape[1], jac.shape[2])}, but p with shape "
@@ -417,7 +491,8 @@ def jacobian_fill(const real[:, ::1] p, real[:, :, ::1] jac):
         raise MemoryError("no memory for scratch space")
 
 
-def loss_gradient(real[:, ::1] x, const Py_ssize_t[::1] labels, real[::1] losses, bint mean=False):
+def loss_gradient(real[:, ::1] x not None, const Py_ssize_t[::1] labels not None, real[::1] losses not None,
+                  bint mean=False):
     """Replace logits x by the gradient softmax(x) - onehot(labels) (over rows if `mean`); fill losses (rows,)."""
     cdef int status
     if labels.shape[0] != x.shape[0] or losses.shape[0] != x.shape[0]:

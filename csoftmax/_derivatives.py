@@ -3,6 +3,7 @@
 import numpy as np
 
 from csoftmax import _arrays, _core
+from csoftmax._core import plain_jacobian, plain_log_jvp, plain_log_vjp, plain_vjp
 
 
 def softmax_jacobian(p, axis=-1, *, temperature=1.0, out=None):
@@ -45,6 +46,10 @@ def softmax_jacobian(p, axis=-1, *, temperature=1.0, out=None):
     array([[ 0.1875, -0.1875],
            [-0.1875,  0.1875]])
     """
+    if out is None:
+        y = plain_jacobian(p, axis, temperature)
+        if y is not None:
+            return y
     p = _arrays.as_array(p, "p")
     t = _arrays.temperature_of(temperature)
     axes = _arrays.one_axis(axis, p.ndim)
@@ -98,7 +103,7 @@ def softmax_vjp(p, g, axis=-1, *, temperature=1.0, out=None):
     >>> csoftmax.softmax_vjp(np.array([0.25, 0.75]), np.array([1.0, 0.0]))
     array([ 0.1875, -0.1875])
     """
-    y = _core.plain_vjp(p, g, axis, temperature, out)
+    y = plain_vjp(p, g, axis, temperature, out)
     return _product(_core.VJP, p, g, "g", axis, temperature, out) if y is None else y
 
 
@@ -137,7 +142,7 @@ def softmax_jvp(p, t, axis=-1, *, temperature=1.0, out=None):
     >>> csoftmax.softmax_jvp(np.array([0.25, 0.75]), np.array([0.0, 1.0]))
     array([-0.1875,  0.1875])
     """
-    y = _core.plain_vjp(p, t, axis, temperature, out)
+    y = plain_vjp(p, t, axis, temperature, out)
     return _product(_core.VJP, p, t, "t", axis, temperature, out) if y is None else y
 
 
@@ -173,7 +178,7 @@ def log_softmax_vjp(p, g, axis=-1, *, temperature=1.0, out=None):
     >>> csoftmax.log_softmax_vjp(np.array([0.25, 0.75]), np.array([1.0, 0.0]))
     array([ 0.75, -0.75])
     """
-    y = _core.plain_log_vjp(p, g, axis, temperature, out)
+    y = plain_log_vjp(p, g, axis, temperature, out)
     return _product(_core.LOG_VJP, p, g, "g", axis, temperature, out) if y is None else y
 
 
@@ -209,7 +214,7 @@ def log_softmax_jvp(p, t, axis=-1, *, temperature=1.0, out=None):
     >>> csoftmax.log_softmax_jvp(np.array([0.25, 0.75]), np.array([0.0, 1.0]))
     array([-0.75,  0.25])
     """
-    y = _core.plain_log_jvp(p, t, axis, temperature, out)
+    y = plain_log_jvp(p, t, axis, temperature, out)
     return _product(_core.LOG_JVP, p, t, "t", axis, temperature, out) if y is None else y
 
 

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from csoftmax import _arrays, _core
+from csoftmax._core import plain_cross_entropy
 
 
 def cross_entropy(
@@ -93,7 +94,7 @@ def cross_entropy(
     """
     unset = weight is None and sample_weight is None and softcap is None and normalizer is None
     if unset and label_smoothing == 0 and z_loss == 0:
-        result = _core.plain_cross_entropy(
+        result = plain_cross_entropy(
             logits, target, axis, ignore_index, temperature, reduction, return_grad, out
         )
         if result is not None:

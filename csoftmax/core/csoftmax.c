@@ -31,7 +31,8 @@ typedef struct {
     csm_call *call;
     const csm_table *table;
     csm_array operand[OPERANDS];
-    ptrdiff_t count, n, run;            /* rows, classes, length of the last axis of rows */
+    ptrdiff_t count, n, run;            /* rows, classes, rows that follow each other at one stride */
+    int run_axes;                       /* axes of rows in a run: 1, or 2 of joined Jacobians */
     int layout;                         /* CSM_ALONG, CSM_ACROSS */
     int staged[OPERANDS];               /* operands that go through scratch; only CSM_ALONG */
     ptrdiff_t stage_rows;
@@ -128,6 +129,16 @@ static void choose_layout(plan *p)
                        && !(plain[k] && adjacent[k] && p->classes.ndim <= 1);
 }
 
+/* Jacobians whose rows follow each other evenly make one run; x stands still within each and moves between them. */
+static void join_jacobians(plan *p)
+{
+    const int last = p->rows.ndim - 1;
+    if (p->rows.stride[Y][last - 1] == p->rows.stride[Y][last] * p->n) {
+        p->run *= p->rows.shape[last - 1];
+        p->run_axes = 2;
+    }
+}
+
 static void make_plan(plan *p, csm_call *c)
 {
     memset(p, 0, offsetof(plan, rows));
@@ -146,12 +157,15 @@ static void make_plan(plan *p, csm_call *c)
     p->count = product(c->shape, c->ndim);
     p->n = product(c->shape + c->ndim, c->nclass);
     p->run = p->rows.ndim ? p->rows.shape[p->rows.ndim - 1] : 1;
+    p->run_axes = p->rows.ndim > 0;
     ptrdiff_t position = 1;
     for (int i = c->ndim - 1; i >= 0; i--) {
         p->position[row_order[i]] = position;
         position *= c->shape[row_order[i]];
     }
     choose_layout(p);
+    if (c->op == CSM_JACOBIAN && p->rows.ndim > 1 && !p->staged[X] && !p->staged[Y])
+        join_jacobians(p);
 }
 
 /* Where the index-th of the elements counted over `ndim` axes lies. */
@@ -198,24 +212,29 @@ static void compute_block(const plan *p, ptrdiff_t first, ptrdiff_t rows, char *
 {
     const ptrdiff_t size = csm_itemsize(p->call->dtype), stage = p->stage_rows * p->n * size;
     const ptrdiff_t lead = first / p->run, i = first % p->run;
+    const int is_jacobian = p->call->op == CSM_JACOBIAN;
     char *at[OPERANDS] = {NULL}, *address[OPERANDS] = {NULL};
     ptrdiff_t stride[OPERANDS] = {0};
     for (int k = 0; k < OPERANDS; k++) {
         if (!p->operand[k].data)
             continue;
-        address[k] = at[k] = (char *)p->operand[k].data + i * row_stride(p, k)
-                             + offset_of(lead, p->rows.ndim - 1, p->rows.shape, p->rows.stride[k]);
+        address[k] = at[k] = (char *)p->operand[k].data
+                             + offset_of(lead, p->rows.ndim - p->run_axes, p->rows.shape, p->rows.stride[k])
+                             + offset_of(i, p->run_axes, p->rows.shape + p->rows.ndim - p->run_axes,
+                                         p->rows.stride[k] + p->rows.ndim - p->run_axes);
         stride[k] = (p->layout == CSM_ALONG ? row_stride(p, k) : class_stride(p, k)) / size;
         if (p->staged[k]) {
             at[k] = scratch;
             scratch += stage;
             stride[k] = p->n;
             if (k != Y)
-                gather(p, k, at[k], address[k], rows);
+                gather(p, k, at[k], address[k], is_jacobian && k == X ? 1 : rows);
         }
     }
+    if (is_jacobian)
+        stride[X] = p->run_axes == 2 ? p->rows.stride[X][p->rows.ndim - 2] / size : 0;
     csm_block block = {
-        .rows = rows, .n = p->n, .first = i,
+        .rows = rows, .n = p->n, .first = p->n ? i % p->n : 0,
         .x = at[X], .g = at[G], .y = at[Y], .xs = stride[X], .gs = stride[G], .ys = stride[Y],
         .r = p->result ? p->result + first * size : NULL,
         .label = p->label ? p->label + first : NULL,
@@ -293,11 +312,6 @@ static int results_fit(const plan *p)
     return fit;
 }
 
-static double number(const void *real, csm_dtype dtype, ptrdiff_t i)
-{
-    return dtype == CSM_F32 ? ((const float *)real)[i] : ((const double *)real)[i];
-}
-
 /* Pairwise over blocks of eight strided sums: the order depends on the count alone, the error grows with its log. */
 static double sum_of(const void *real, csm_dtype dtype, ptrdiff_t begin, ptrdiff_t end)
 {
@@ -307,7 +321,7 @@ static double sum_of(const void *real, csm_dtype dtype, ptrdiff_t begin, ptrdiff
     }
     double s[8] = {0};
     for (ptrdiff_t i = begin; i < end; i++)
-        s[(i - begin) % 8] += number(real, dtype, i);
+        s[(i - begin) % 8] += dtype == CSM_F32 ? ((const float *)real)[i] : ((const double *)real)[i];
     return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
 }
 

@@ -10,45 +10,48 @@ CSM_INLINE wide sum_pass(const walk *w, const elem *x, ptrdiff_t xs)
     return w->along ? w_hsum(s) : s;
 }
 
-/* g at the largest p of the row where that is at least 1/2, else 0. With it taken off g, p (g - sum p g) keeps its
-   accuracy where p is next to one-hot. */
-CSM_INLINE vec pivot_pass(const walk *w, const elem *p, ptrdiff_t ps, const elem *g, ptrdiff_t gs)
+/* sum p h with h = (g - c)/T. c, g at the first p of at least 1/2, is taken off every g: where p is next to one-hot
+   p (g - sum p g) would cancel. Along a row it is looked for on the way, and the sum begun again when it is found. */
+CSM_INLINE vec dot_pass(const csm_block *b, const walk *w, const elem *p, const elem *g, vec *c,
+                        const temper *t, int unit)
 {
-    const vec none = v_set(-INFINITY);
-    vec top = v_set((real)0.5), c = none;
+    const ptrdiff_t pstep = step_of(w, b->xs), gstep = step_of(w, b->gs);
+    const vec half = v_set((real)0.5), zero = v_set(0), none = v_set(-INFINITY);
+    int looking = w->along;
+    *c = none;
+    for (ptrdiff_t i = 0; i < w->count && !w->along; i++)
+        *c = v_pick(v_le(half, load_at(w, p, i, pstep, 0)), load_at(w, g, i, gstep, 0), *c);
+    *c = v_keep(v_lt(v_abs(*c), v_set(INFINITY)), *c);
+
+    wide sum = w_zero();
     for (ptrdiff_t i = 0; i < w->count; i++) {
-        vec v = load_at(w, p, i, step_of(w, ps), 0);
-        mask higher = v_le(top, v);
-        if (w->along && !m_any(higher))     /* nearly always: no chain of comparisons to wait for */
+        vec v = load_at(w, p, i, pstep, 0), u = load_at(w, g, i, gstep, 0);
+        if (looking && m_any(v_le(half, v))) {
+            *c = v_hmax(v_pick(v_le(half, v), u, none));
+            *c = v_keep(v_lt(v_abs(*c), v_set(INFINITY)), *c);
+            looking = 0;
+            sum = w_zero();
+            i = -1;
             continue;
-        top = v_pick(higher, v, top);
-        c = v_pick(higher, load_at(w, g, i, step_of(w, gs), 0), c);
+        }
+        vec h = drop(u, *c, t, unit);
+        h = unit ? h : v_keep(v_ne(v, zero), h);    /* h may overflow where T is tiny: 0 * inf */
+        sum = w_add_product(sum, v, h);
     }
-    if (w->along) {
-        vec largest = v_hmax(top);
-        c = v_hmax(v_pick(v_eq(top, largest), c, none));
-    }
-    return v_keep(v_lt(v_abs(c), v_set(INFINITY)), c);
+    return w_round(w->along ? w_hsum(sum) : sum);
 }
 
-/* h = (g - c)/T; y = p (h - sum p h), or h - sum p h where `weighted` is 0. */
+/* y = p (h - sum p h), or h - sum p h where `weighted` is 0. */
 CSM_INLINE void product_body(const csm_block *b, const walk *w, const elem *p, const elem *g, elem *y,
                              const temper *t, int unit, int weighted)
 {
     const ptrdiff_t pstep = step_of(w, b->xs), gstep = step_of(w, b->gs), ystep = step_of(w, b->ys);
-    vec c = pivot_pass(w, p, b->xs, g, b->gs);
-    wide sum = w_zero();
-    for (ptrdiff_t i = 0; i < w->count; i++) {
-        vec h = drop(load_at(w, g, i, gstep, 0), c, t, unit);
-        vec v = load_at(w, p, i, pstep, 0);
-        sum = w_add_product(sum, v, unit ? h : v_keep(v_ne(v, v_set(0)), h));
-    }
-    vec dot = w_round(w->along ? w_hsum(sum) : sum);
+    vec c, dot = dot_pass(b, w, p, g, &c, t, unit);
     for (ptrdiff_t i = 0; i < w->count; i++) {
         vec h = v_sub(drop(load_at(w, g, i, gstep, 0), c, t, unit), dot);
         if (weighted) {
             vec v = load_at(w, p, i, pstep, 0), product = v_mul(v, h);
-            h = unit ? product : v_keep(v_ne(v, v_set(0)), product);   /* h may overflow where T is tiny: 0 * inf */
+            h = unit ? product : v_keep(v_ne(v, v_set(0)), product);
         }
         store_at(w, y, i, ystep, h);
     }
@@ -83,21 +86,36 @@ CSM_INLINE void log_vjp_body(const csm_block *b, const walk *w, ptrdiff_t row, c
     }
 }
 
-/* Row i of the Jacobian: -p_i p_j/T, and p_i (1 - p_i)/T on the diagonal, where 1 - p_i of a p_i above 1/2 is the
-   sum of the others: subtraction would show the rounding of p_i. */
-CSM_INLINE void jacobian_body(const csm_block *b, const walk *w, ptrdiff_t row, const elem *p, const elem *g, elem *y,
-                              const temper *t, int unit)
+/* Rows of Jacobians, one after another: row i of that of p is -p_i p/T, and p_i (1 - p_i)/T on the diagonal, where
+   1 - p_i of a p_i above 1/2 is the sum of the others: subtraction would show the rounding of p_i. The block begins
+   at row `first` of the first p; the p are xs apart. */
+CSM_INLINE void jacobian_rows(const csm_block *b, const temper *t, int unit)
 {
-    (void)g;
-    const ptrdiff_t i = b->first + row;
-    real pi = v_first(v_load_n(p + i, 1, 0));
-    vec minus = v_set(-pi);
-    for (ptrdiff_t j = 0; j < w->count; j++)
-        store_at(w, y, j, V_LANES, product_over_T(minus, load_at(w, p, j, V_LANES, 0), t, unit));
-    vec others = v_set(1 - pi);
-    if (pi > (real)0.5) {
-        walk before = walk_along(i), after = walk_along(b->n - i - 1);
-        others = w_round(w_sum(sum_pass(&before, p, 0), sum_pass(&after, p + i + 1, 0)));
+    const walk w = walk_along(b->n);
+    const vec half = v_set((real)0.5);
+    const elem *p = b->x;
+    elem *y = b->y;
+    vec top = half, rest = half;
+    ptrdiff_t i = b->first;
+    for (ptrdiff_t row = 0; row < b->rows; row++, y += b->ys) {
+        if (row == 0 || i == b->n) {
+            p += row ? b->xs : 0;
+            i = row ? 0 : i;
+            top = max_pass(&w, p, 0);
+            if (m_any(v_lt(half, top))) {
+                wide sum = w_zero();
+                for (ptrdiff_t j = 0; j < w.count; j++) {
+                    vec v = load_at(&w, p, j, V_LANES, 0);
+                    sum = w_add(sum, v_keep(v_ne(v, top), v));
+                }
+                rest = w_round(w_hsum(sum));
+            }
+        }
+        const vec pi = v_set(v_first(v_load_n(p + i, 1, 0))), minus = v_sub(v_set(0), pi);
+        for (ptrdiff_t j = 0; j < w.count; j++)
+            store_at(&w, y, j, V_LANES, product_over_T(minus, load_at(&w, p, j, V_LANES, 0), t, unit));
+        vec others = v_pick(v_lt(half, pi), v_pick(v_eq(pi, top), rest, v_sub(v_set(1), pi)), v_sub(v_set(1), pi));
+        v_store_n(y + i, product_over_T(pi, others, t, unit), 1);
+        i++;
     }
-    v_store_n(y + i, product_over_T(v_set(pi), others, t, unit), 1);
 }

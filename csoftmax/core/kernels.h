@@ -20,7 +20,7 @@ typedef struct {
     ptrdiff_t xs, gs, ys;       /* their strides                                                           */
     void *r;                    /* one number per row, adjacent: logsumexp, loss                           */
     const ptrdiff_t *label;     /* checked: in [0, n), or -1 for a row to ignore                           */
-    ptrdiff_t first;            /* Jacobian: the blocks' rows are its rows first, first + 1, ...           */
+    ptrdiff_t first;            /* Jacobian: rows are those of one Jacobian after another, from its row first on; x moves by xs after each n */
     double temperature;
     double scale;               /* of the loss gradient: weight / (temperature * divisor)                  */
 } csm_block;

@@ -4,7 +4,7 @@
    A square of V_LANES rows by V_LANES classes is transposed in registers: step i exchanges bit i of the number of
    a vector with bit i of the number of a lane. */
 
-/* Rows that are turned at a time, and the classes up to which that is ever faster. */
+/* Rows that are turned at a time, and the classes up to which that is ever faster (docs/decisions/0005). */
 enum { TILE_ROWS = 64, FEW_CLASSES = 48 };
 
 /* Step i in the blocks of 2^(i+1) vectors that begin below n; without the second halves that begin at n or above

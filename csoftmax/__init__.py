@@ -1,7 +1,7 @@
 """Softmax, its derivatives and its losses on NumPy arrays: compiled, exact, fast."""
 
 try:
-    import csoftmax._core as _core
+    import csoftmax._core as _core  # noqa: F401
 except ModuleNotFoundError as error:
     if error.name != "csoftmax._core":
         raise

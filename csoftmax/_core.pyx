@@ -389,7 +389,7 @@ def run_loss(bint soft, bint double_precision, ndarray x, ndarray target, ndarra
     cdef ndarray r = None
     cdef double loss = 0
     cdef float narrow
-    cdef int overflow
+    cdef int overflow, kind
     memset(&c, 0, sizeof(c))
     for i in range(ndim):
         shape[i] = cnp.PyArray_DIM(x, i)
@@ -408,7 +408,8 @@ def run_loss(bint soft, bint double_precision, ndarray x, ndarray target, ndarra
         if overflow > 0 and ignore_index < 2**64:     # no label is beyond
             c.ignores, c.ignore_index = 2, <long long>(ignore_index - 2**64)
     if c.reduction == CSM_NONE:
-        r = cnp.PyArray_EMPTY(ndim - 1, cnp.PyArray_DIMS(x), cnp.NPY_FLOAT64 if double_precision else cnp.NPY_FLOAT32, 0)
+        kind = cnp.NPY_FLOAT64 if double_precision else cnp.NPY_FLOAT32
+        r = cnp.PyArray_EMPTY(ndim - 1, cnp.PyArray_DIMS(x), kind, 0)
         describe(&c.r, r, rs, -1)
     else:
         c.loss = &loss
@@ -427,7 +428,8 @@ cdef inline csm_dtype dtype_of(const real *_) noexcept nogil:
     return CSM_F32 if real is float else CSM_F64
 
 
-cdef int run_rows(csm_op op, csm_dtype dtype, const void *x, const void *y, Py_ssize_t rows, Py_ssize_t n) noexcept nogil:
+cdef int run_rows(csm_op op, csm_dtype dtype, const void *x, const void *y,
+                  Py_ssize_t rows, Py_ssize_t n) noexcept nogil:
     cdef csm_call c
     cdef Py_ssize_t size = 4 if dtype == CSM_F32 else 8
     cdef Py_ssize_t[3] shape, xs, ys
@@ -470,7 +472,8 @@ cdef int loss_gradient_rows(const real *x, const Py_ssize_t *labels, real *losse
     c.x.stride = xs
     c.y.data, c.y.dtype = grad, c.dtype
     c.y.stride = xs
-    c.target.data, c.target.dtype, c.target.stride = <void *>labels, CSM_I64 if sizeof(Py_ssize_t) == 8 else CSM_I32, &label_stride
+    c.target.data, c.target.dtype = <void *>labels, CSM_I64 if sizeof(Py_ssize_t) == 8 else CSM_I32
+    c.target.stride = &label_stride
     c.r.data, c.r.dtype, c.r.stride = losses, c.dtype, &result_stride
     c.reduction = CSM_MEAN if mean else CSM_NONE
     return csm_run(&c)

@@ -10,7 +10,8 @@ ptrdiff_t csm_itemsize(csm_dtype dtype);
 void csm_read(void *dst, csm_dtype to, const char *src, csm_dtype from, int swapped, ptrdiff_t stride, ptrdiff_t count);
 
 /* `count` float32 or float64 (`from`) at src to such numbers (`to`) at dst, `stride` bytes apart. */
-void csm_write(char *dst, csm_dtype to, int swapped, ptrdiff_t stride, const void *src, csm_dtype from, ptrdiff_t count);
+void csm_write(char *dst, csm_dtype to, int swapped, ptrdiff_t stride,
+               const void *src, csm_dtype from, ptrdiff_t count);
 
 /* Labels of a loss: which numbers are ignored, and what was found wrong. */
 typedef struct {

@@ -44,6 +44,7 @@ typedef struct {
     char *result;                       /* one `real` per row, in computing order */
     double scale;
     ptrdiff_t begin, end;               /* the rows of this slice */
+    csm_fpenv env;                      /* the caller's */
     axes rows, classes;
     ptrdiff_t position[CSM_MAX_NDIM];   /* of a row in computing order, per step along the call's axes */
 } plan;
@@ -179,32 +180,23 @@ static ptrdiff_t offset_of(ptrdiff_t index, int ndim, const ptrdiff_t *shape, co
     return offset;
 }
 
-/* `rows` rows of an operand from src, to adjacent rows at dst. */
-static void gather(const plan *p, int k, char *dst, const char *src, ptrdiff_t rows)
+/* `rows` rows of operand k between the array, from `far` on, and adjacent rows at `near`: in, or back. */
+static void convert_rows(const plan *p, int k, char *near, char *far, ptrdiff_t rows, int back)
 {
     const csm_array *a = &p->operand[k];
     const axes *c = &p->classes;
+    const csm_dtype dtype = p->call->dtype;
     const int outer = c->ndim > 1 ? c->ndim - 1 : 0;
-    const ptrdiff_t inner = c->ndim ? c->shape[outer] : 1, lines = product(c->shape, outer);
-    const ptrdiff_t bytes = inner * csm_itemsize(p->call->dtype);
-    for (ptrdiff_t r = 0; r < rows; r++, src += row_stride(p, k))
-        for (ptrdiff_t i = 0; i < lines; i++, dst += bytes)
-            csm_read(dst, p->call->dtype, src + offset_of(i, outer, c->shape, c->stride[k]), a->dtype, a->swapped,
-                     c->ndim ? c->stride[k][outer] : 0, inner);
-}
-
-/* The same back, into Y. */
-static void scatter(const plan *p, char *dst, const char *src, ptrdiff_t rows)
-{
-    const csm_array *a = &p->operand[Y];
-    const axes *c = &p->classes;
-    const int outer = c->ndim > 1 ? c->ndim - 1 : 0;
-    const ptrdiff_t inner = c->ndim ? c->shape[outer] : 1, lines = product(c->shape, outer);
-    const ptrdiff_t bytes = inner * csm_itemsize(p->call->dtype);
-    for (ptrdiff_t r = 0; r < rows; r++, dst += row_stride(p, Y))
-        for (ptrdiff_t i = 0; i < lines; i++, src += bytes)
-            csm_write(dst + offset_of(i, outer, c->shape, c->stride[Y]), a->dtype, a->swapped,
-                      c->ndim ? c->stride[Y][outer] : 0, src, p->call->dtype, inner);
+    const ptrdiff_t inner = c->ndim ? c->shape[outer] : 1, step = c->ndim ? c->stride[k][outer] : 0;
+    const ptrdiff_t lines = product(c->shape, outer), bytes = inner * csm_itemsize(dtype);
+    for (ptrdiff_t r = 0; r < rows; r++, far += row_stride(p, k))
+        for (ptrdiff_t i = 0; i < lines; i++, near += bytes) {
+            char *line = far + offset_of(i, outer, c->shape, c->stride[k]);
+            if (back)
+                csm_write(line, a->dtype, a->swapped, step, near, dtype, inner);
+            else
+                csm_read(near, dtype, line, a->dtype, a->swapped, step, inner);
+        }
 }
 
 /* Rows [first, first + rows) of the plan, which lie on one run of the last axis of rows. */
@@ -228,13 +220,13 @@ static void compute_block(const plan *p, ptrdiff_t first, ptrdiff_t rows, char *
             scratch += stage;
             stride[k] = p->n;
             if (k != Y)
-                gather(p, k, at[k], address[k], is_jacobian && k == X ? 1 : rows);
+                convert_rows(p, k, at[k], address[k], is_jacobian && k == X ? 1 : rows, 0);
         }
     }
     if (is_jacobian)
         stride[X] = p->run_axes == 2 ? p->rows.stride[X][p->rows.ndim - 2] / size : 0;
     csm_block block = {
-        .rows = rows, .n = p->n, .first = p->n ? i % p->n : 0,
+        .rows = rows, .n = p->n, .all_rows = p->count, .first = p->n ? i % p->n : 0,
         .x = at[X], .g = at[G], .y = at[Y], .xs = stride[X], .gs = stride[G], .ys = stride[Y],
         .r = p->result ? p->result + first * size : NULL,
         .label = p->label ? p->label + first : NULL,
@@ -242,14 +234,16 @@ static void compute_block(const plan *p, ptrdiff_t first, ptrdiff_t rows, char *
     };
     p->table->kernel[p->call->op][p->layout](&block);
     if (p->staged[Y])
-        scatter(p, address[Y], at[Y], rows);
+        convert_rows(p, Y, at[Y], address[Y], rows, 1);
 }
+
+static ptrdiff_t grain_of(const plan *p) { return p->layout == CSM_ACROSS ? ROW_GRAIN : 1; }
 
 /* Share i of the current slice. */
 static void compute_share(void *job, int i)
 {
     const plan *p = job;
-    const ptrdiff_t grain = p->layout == CSM_ACROSS ? ROW_GRAIN : 1;
+    const ptrdiff_t grain = grain_of(p);
     const ptrdiff_t grains = (p->end - p->begin + grain - 1) / grain;
     ptrdiff_t row = p->begin + grains * i / p->threads * grain, end = p->begin + grains * (i + 1) / p->threads * grain;
     end = end < p->end ? end : p->end;
@@ -338,8 +332,13 @@ static csm_status run_slices(plan *p)
     ptrdiff_t rows = SLICE_ELEMENTS / work * p->threads;
     rows = rows < ROW_GRAIN * p->threads ? ROW_GRAIN * p->threads : rows;
     for (p->begin = 0; p->begin < p->count; p->begin = p->end) {
-        if (p->begin && p->call->poll && p->call->poll())
-            return CSM_INTERRUPTED;
+        if (p->begin && p->call->poll) {
+            csm_fpenv_leave(p->env);
+            int stop = p->call->poll();
+            p->env = csm_fpenv_enter();
+            if (stop)
+                return CSM_INTERRUPTED;
+        }
         p->end = p->count - p->begin < rows ? p->count : p->begin + rows;
         csm_parallel(p->threads, compute_share, p);
     }
@@ -350,6 +349,7 @@ csm_status csm_run(csm_call *c)
 {
     plan p;
     make_plan(&p, c);
+    p.env = csm_fpenv_enter();
     const ptrdiff_t size = csm_itemsize(c->dtype);
     const int is_loss = c->op == CSM_CROSS_ENTROPY || c->op == CSM_SOFT_CROSS_ENTROPY;
     const int has_result = is_loss || c->op == CSM_LOGSUMEXP;
@@ -365,7 +365,7 @@ csm_status csm_run(csm_call *c)
         p.result = results_fit(&p) ? c->r.data : (own_result = malloc((size_t)(p.count * size) + 1));
         status = p.result ? CSM_OK : CSM_NO_MEMORY;
     }
-    p.threads = csm_threads_for(p.count * p.n, p.layout == CSM_ACROSS ? (p.count + ROW_GRAIN - 1) / ROW_GRAIN : p.count);
+    p.threads = csm_threads_for(p.count * p.n, (p.count + grain_of(&p) - 1) / grain_of(&p));
     const ptrdiff_t staged = p.staged[X] + p.staged[G] + p.staged[Y], row_bytes = staged * p.n * size;
     p.stage_rows = staged ? (row_bytes < STAGE_BYTES ? STAGE_BYTES / (row_bytes + 1) + 1 : 1) : PTRDIFF_MAX;
     if (staged && status == CSM_OK) {
@@ -379,14 +379,17 @@ csm_status csm_run(csm_call *c)
         const double divisor = c->reduction == CSM_MEAN ? (double)valid : 1;
         p.scale = valid ? gradient_scale(c, divisor) : 0;
         status = run_slices(&p);
-        if (status == CSM_OK && c->loss)
+        if (status == CSM_OK && c->loss) {
             *c->loss = sum_of(p.result, c->dtype, 0, p.count) / divisor;
+            *c->loss = c->dtype == CSM_F32 ? (float)*c->loss : *c->loss;
+        }
         if (status == CSM_OK && c->r.data && own_result)
             give_results(&p);
     }
     free(p.scratch);
     free(own_result);
     free(p.label);
+    csm_fpenv_leave(p.env);
     return status;
 }
 

@@ -59,7 +59,7 @@ typedef struct {
     int ignores;            /* 0: no label is ignored; 1: ignore_index; 2: ignore_index + 2^64 */
     long long ignore_index;
     csm_reduction reduction;
-    double *loss;           /* the reduced loss */
+    double *loss;           /* the reduced loss, rounded to dtype */
 
     int (*poll)(void);      /* called between slices of rows, on the calling thread; non-zero stops */
 

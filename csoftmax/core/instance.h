@@ -27,7 +27,7 @@
 #define TURNING(name, wide, across, few)                                            \
     static void name(const csm_block *b)                                            \
     {                                                                               \
-        if (V_LANES > 1 && b->n <= (few) && b->rows >= V_LANES)                     \
+        if (V_LANES > 1 && b->n <= (few) && b->all_rows >= V_LANES)                 \
             turned(b, across);                                                      \
         else                                                                        \
             wide(b);                                                                \

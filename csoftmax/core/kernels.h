@@ -14,13 +14,15 @@
 
 typedef struct {
     ptrdiff_t rows, n;          /* rows and classes of the block                                           */
+    ptrdiff_t all_rows;         /* of the call: what chooses a way to compute must not depend on the cut   */
     const void *x;              /* logits; probabilities in derivatives                                    */
     const void *g;              /* soft targets; what a derivative is multiplied with                      */
     void *y;                    /* result; NULL: only r is wanted                                          */
     ptrdiff_t xs, gs, ys;       /* their strides                                                           */
     void *r;                    /* one number per row, adjacent: logsumexp, loss                           */
     const ptrdiff_t *label;     /* checked: in [0, n), or -1 for a row to ignore                           */
-    ptrdiff_t first;            /* Jacobian: rows are those of one Jacobian after another, from its row first on; x moves by xs after each n */
+    ptrdiff_t first;            /* Jacobian: rows are those of one after another, from its row first on;
+                                   x moves by xs after each n                                              */
     double temperature;
     double scale;               /* of the loss gradient: weight / (temperature * divisor)                  */
 } csm_block;

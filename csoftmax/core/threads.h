@@ -44,7 +44,7 @@ static inline int csm_threads_for(ptrdiff_t elements, ptrdiff_t parts)
     return (int)(most < elements / CSM_WORK_PER_THREAD ? most : elements / CSM_WORK_PER_THREAD);
 }
 
-/* work(job, i) for i in [0, threads), at the same time, in the default floating-point environment. */
+/* work(job, i) for i in [0, threads), at the same time; the caller is in the default floating-point environment. */
 static inline void csm_parallel(int threads, void (*work)(void *job, int i), void *job)
 {
 #ifdef _OPENMP
@@ -58,10 +58,8 @@ static inline void csm_parallel(int threads, void (*work)(void *job, int i), voi
         return;
     }
 #endif
-    csm_fpenv env = csm_fpenv_enter();
     for (int i = 0; i < threads; i++)
         work(job, i);
-    csm_fpenv_leave(env);
 }
 
 static void csm_after_fork(void) { atomic_store(&csm_forked, 1); }

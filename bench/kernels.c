@@ -1,0 +1,76 @@
+/* ns per element of every kernel of one instance, one thread, in memory that is warm: what a change of a kernel does,
+   without Python and without the driver. From the project's root, for the instance avx512_f32:
+
+     cc -O2 -std=gnu11 -ffp-contract=off -fno-math-errno -fno-trapping-math \
+        -DINSTANCE='"../csoftmax/core/isa/avx512_f32.c"' bench/kernels.c -lm -o /tmp/kernels && /tmp/kernels */
+#include INSTANCE
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+static const char *const names[CSM_OPS] = {
+    "softmax", "log_softmax", "logsumexp", "loss+grad", "soft+grad", "Jacobian", "vjp", "log_vjp", "log_jvp",
+};
+static const struct { ptrdiff_t rows, n; int layout; } shapes[] = {
+    {10000, 3, CSM_ALONG}, {10000, 10, CSM_ALONG}, {4096, 32, CSM_ALONG}, {4096, 128, CSM_ALONG},
+    {64, 1000, CSM_ALONG}, {8, 4096, CSM_ALONG}, {8, 32000, CSM_ALONG}, {100000, 10, CSM_ACROSS},
+};
+
+static double seconds(void)
+{
+    struct timespec t;
+    timespec_get(&t, TIME_UTC);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* The best of nine rounds of some milliseconds each, per element. */
+static double measure(csm_kernel *kernel, const csm_block *b)
+{
+    double best = INFINITY;
+    const int calls = (int)(1 + 2000000 / (b->rows * b->n));
+    for (int round = 0; round < 9; round++) {
+        double start = seconds();
+        for (int i = 0; i < calls; i++)
+            kernel(b);
+        double each = (seconds() - start) / calls;
+        best = each < best ? each : best;
+    }
+    return best / (double)(b->rows * b->n) * 1e9;
+}
+
+int main(void)
+{
+    printf("%6s %6s", "rows", "n");
+    for (int op = 0; op < CSM_OPS; op++)
+        if (op != CSM_JACOBIAN)
+            printf(" %11s", names[op]);
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+        const ptrdiff_t rows = shapes[s].rows, n = shapes[s].n, size = rows * n;
+        const ptrdiff_t stride = shapes[s].layout == CSM_ALONG ? n : rows;
+        elem *x = malloc((size_t)size * sizeof *x), *y = calloc((size_t)size, sizeof *y);
+        elem *p = malloc((size_t)size * sizeof *p);
+        ptrdiff_t *label = malloc((size_t)rows * sizeof *label);
+        real *r = malloc((size_t)rows * sizeof *r);
+        for (ptrdiff_t i = 0; i < size; i++) {
+            x[i] = (elem)((double)(rand() % 10000 - 5000) * 1e-3);
+            p[i] = (elem)((double)(rand() % 1000) * 2e-3 / (double)n);
+        }
+        for (ptrdiff_t i = 0; i < rows; i++)
+            label[i] = rand() % n;
+        printf("\n%6td %6td", rows, n);
+        for (int op = 0; op < CSM_OPS; op++) {
+            if (op == CSM_JACOBIAN)
+                continue;
+            const csm_block b = {
+                .rows = rows, .n = n, .all_rows = rows, .x = op >= CSM_VJP ? p : x, .g = op >= CSM_VJP ? x : p,
+                .y = op == CSM_LOGSUMEXP ? NULL : y, .xs = stride, .gs = stride, .ys = stride,
+                .r = r, .label = label, .temperature = 1, .scale = 1 / (double)rows,
+            };
+            printf(" %11.3f", measure(CSM_TABLE.kernel[op][shapes[s].layout], &b));
+        }
+        free(x), free(y), free(p), free(label), free(r);
+    }
+    printf("\n");
+    return 0;
+}

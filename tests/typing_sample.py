@@ -1,0 +1,66 @@
+"""What a type checker must make of the public names. test_typing.py checks it with mypy, and runs it."""
+
+from typing import Any, assert_type
+
+import numpy as np
+from numpy.typing import NDArray
+
+import csoftmax
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+
+x = np.array([[1, 2, 4], [0, 1, 0]], dtype=np.float32)
+z = x.astype(np.float64)
+whole = np.array([[1, 2, 4], [0, 1, 0]], dtype=np.uint8)
+labels = np.array([2, 0])
+
+assert_type(csoftmax.softmax(x), Float32)
+assert_type(csoftmax.softmax(z, axis=None), Float64)
+assert_type(csoftmax.softmax(z, 0, temperature=2), Float64)
+assert_type(csoftmax.softmax(whole), Float64)
+assert_type(csoftmax.softmax([[1, 2], [3, 4]]), Float64)
+assert_type(csoftmax.softmax(whole, dtype=np.float32), Float32)
+assert_type(csoftmax.softmax(z, out=x), Float32)
+assert_type(csoftmax.log_softmax(x, (0, 1)), Float32)
+assert_type(csoftmax.log_softmax(z, dtype=np.dtype(np.float32)), Float32)
+assert_type(csoftmax.log_softmax([1, 2.5]), Float64)
+
+assert_type(csoftmax.logsumexp(x), np.float32)
+assert_type(csoftmax.logsumexp([1, 2]), np.float64)
+assert_type(csoftmax.logsumexp(x, -1, keepdims=True), Float32)
+assert_type(csoftmax.logsumexp(x, axis=-1), Any)
+
+p = csoftmax.softmax(x)
+assert_type(csoftmax.softmax_jacobian(p), Float32)
+assert_type(csoftmax.softmax_vjp(p, x), Float32)
+assert_type(csoftmax.softmax_jvp(z, z), Float64)
+assert_type(csoftmax.log_softmax_vjp(p, x, out=x), Float32)
+assert_type(csoftmax.log_softmax_jvp([0.5, 0.5], [1, 2]), Float64)
+
+assert_type(csoftmax.cross_entropy(x, labels), np.float32)
+assert_type(csoftmax.cross_entropy(z, [2, 0], reduction="sum"), np.float64)
+assert_type(csoftmax.cross_entropy(x, labels, return_grad=True), tuple[np.float32, Float32])
+assert_type(csoftmax.cross_entropy(x, labels, reduction="none"), Float32)
+assert_type(csoftmax.cross_entropy(z, z, reduction="none", return_grad=True), tuple[Float64, Float64])
+assert_type(csoftmax.cross_entropy(x, labels, return_grad=bool(labels[0])), Any)
+loss, gradient = csoftmax.cross_entropy([[1, 2], [3, 4]], [0, 1], return_grad=True, out=np.empty((2, 2)))
+assert_type(gradient, Any)
+
+assert_type(csoftmax.show_config(mode="dicts")["isas"], list[str])
+assert_type(csoftmax.get_num_threads(), int)
+csoftmax.set_num_threads(csoftmax.get_num_threads())
+assert_type(csoftmax.__version__, str)
+
+
+def refused() -> None:
+    """Were a type checker to accept one of these, its comment would be an error."""
+    csoftmax.softmax(x, where=x > 0)  # type: ignore[call-overload]
+    csoftmax.softmax(x, "last")  # type: ignore[call-overload]
+    csoftmax.logsumexp(x, b=x)  # type: ignore[call-overload]
+    csoftmax.softmax_jacobian(x, axis=None)  # type: ignore[call-overload]
+    csoftmax.softmax_vjp(x)  # type: ignore[call-overload]
+    csoftmax.cross_entropy(x, labels, reduction="average")  # type: ignore[call-overload]
+    csoftmax.cross_entropy(x, labels, out=x)  # type: ignore[call-overload]
+    csoftmax.cross_entropy(x, labels, weight=x)  # type: ignore[call-overload]
+    csoftmax.show_config("json")  # type: ignore[call-overload]

@@ -288,7 +288,7 @@ LONG_CALLS = {
 
 
 def check_interrupts():
-    """Interrupted once it has let go of the interpreter, a call has written its first row but not its last."""
+    """Interrupted once it has let go of the interpreter, a call has written its first row, not its last."""
     csoftmax.set_num_threads(1)
     row = np.arange(1, CLASSES + 1, dtype=np.float32) / CLASSES
     x = np.broadcast_to(row, (ROWS, CLASSES))

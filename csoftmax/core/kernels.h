@@ -24,7 +24,7 @@ typedef struct {
     ptrdiff_t first;            /* Jacobian: rows are those of one after another, from its row first on;
                                    x moves by xs after each n                                              */
     double temperature;
-    double scale;               /* of the loss gradient: weight / (temperature * divisor)                  */
+    double scale;               /* of the loss gradient: 1 / (temperature * divisor)                       */
 } csm_block;
 
 typedef void csm_kernel(const csm_block *);

@@ -221,15 +221,21 @@ cdef plain_map(csm_op op, object x, object g, object axis, object temperature, o
     return y
 
 
-cdef ndarray rows_like(ndarray x, int axis):
-    """A new C-ordered array of x's dtype and its shape without `axis`."""
-    cdef strides shape
-    cdef int i, k = 0
-    for i in range(cnp.PyArray_NDIM(x)):
-        if i != axis:
-            shape[k] = cnp.PyArray_DIM(x, i)
-            k += 1
-    return cnp.PyArray_EMPTY(k, <cnp.npy_intp *>shape, cnp.PyArray_TYPE(x), 0)
+cdef ndarray new_or_given(object out, ndarray x, int ndim, Py_ssize_t *shape):
+    """A new C-ordered array of this shape and x's dtype; or `out` if that is such an array apart from x, else None."""
+    cdef ndarray y
+    cdef int i
+    if out is None:
+        return cnp.PyArray_EMPTY(ndim, <cnp.npy_intp *>shape, cnp.PyArray_TYPE(x), 0)
+    if not cnp.PyArray_CheckExact(out):
+        return None
+    y = out
+    if cnp.PyArray_NDIM(y) != ndim or code_of(y) != code_of(x) or not cnp.PyArray_ISWRITEABLE(y) or not apart(x, y):
+        return None
+    for i in range(ndim):
+        if cnp.PyArray_DIM(y, i) != shape[i]:
+            return None
+    return y
 
 
 cdef int run_axis(csm_op op, ndarray x, object g, ndarray y, int axis, double temperature) except -1:
@@ -276,23 +282,30 @@ def plain_log_jvp(p, t, axis, temperature, out):
     return plain_map(CSM_LOG_JVP, p, t, axis, temperature, out) if is_plain(t) else None
 
 
-def plain_logsumexp(a, axis):
-    """logsumexp over one axis of a plain array, without any option, or None."""
+def plain_logsumexp(a, axis, out):
+    """logsumexp over one axis of a plain array, or None."""
     cdef ndarray x, r
-    cdef int k
+    cdef strides shape
+    cdef int i, k, rows = 0
     if not is_plain(a):
         return None
     x = a
     k = axis_of(axis, cnp.PyArray_NDIM(x))
     if k < 0:
         return None
-    r = rows_like(x, k)
+    for i in range(cnp.PyArray_NDIM(x)):
+        if i != k:
+            shape[rows] = cnp.PyArray_DIM(x, i)
+            rows += 1
+    r = new_or_given(out, x, rows, shape)
+    if r is None:
+        return None
     run_axis(CSM_LOGSUMEXP, x, None, r, k, 1)
-    return r if cnp.PyArray_NDIM(r) else r[()]
+    return r if rows or out is not None else r[()]
 
 
-def plain_jacobian(p, axis, temperature):
-    """The Jacobian along the last axis of a plain array into a new one, or None."""
+def plain_jacobian(p, axis, temperature, out):
+    """The Jacobian along the last axis of a plain array, or None."""
     cdef double t = temperature_of(temperature)
     cdef ndarray x, y
     cdef strides shape
@@ -306,7 +319,9 @@ def plain_jacobian(p, axis, temperature):
     for i in range(ndim):
         shape[i] = cnp.PyArray_DIM(x, i)
     shape[ndim] = shape[ndim - 1]
-    y = cnp.PyArray_EMPTY(ndim + 1, <cnp.npy_intp *>shape, cnp.PyArray_TYPE(x), 0)
+    y = new_or_given(out, x, ndim + 1, shape)
+    if y is None:
+        return None
     run(CSM_JACOBIAN, code_of(x) == CSM_F64, x, None, y, None, 1, t)
     return y
 

@@ -46,10 +46,9 @@ def softmax_jacobian(p, axis=-1, *, temperature=1.0, out=None):
     array([[ 0.1875, -0.1875],
            [-0.1875,  0.1875]])
     """
-    if out is None:
-        y = plain_jacobian(p, axis, temperature)
-        if y is not None:
-            return y
+    y = plain_jacobian(p, axis, temperature, out)
+    if y is not None:
+        return y
     p = _arrays.as_array(p, "p")
     t = _arrays.temperature_of(temperature)
     axes = _arrays.one_axis(axis, p.ndim)

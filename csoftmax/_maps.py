@@ -142,9 +142,8 @@ def logsumexp(a, axis=None, b=None, keepdims=False, return_sign=False, *, where=
     >>> csoftmax.logsumexp(np.array([1000.0, 1000.0]))
     np.float64(1000.6931471805599)
     """
-    plain = b is None and where is None and dtype is None and out is None and not keepdims and not return_sign
-    if plain:
-        result = plain_logsumexp(a, axis)
+    if b is None and where is None and dtype is None and not keepdims and not return_sign:
+        result = plain_logsumexp(a, axis, out)
         if result is not None:
             return result
     for name, given in (("b", b is not None), ("return_sign", return_sign), ("where", where is not None)):

@@ -10,7 +10,8 @@
 #include <time.h>
 
 static const char *const names[CSM_OPS] = {
-    "softmax", "log_softmax", "logsumexp", "loss+grad", "soft+grad", "Jacobian", "vjp", "log_vjp", "log_jvp",
+    "softmax", "log_softmax", "logsumexp", "entropy", "selective", "loss+grad", "soft+grad", "grad+hess",
+    "Jacobian", "vjp", "log_vjp", "log_jvp",
 };
 static const struct { ptrdiff_t rows, n; int layout; } shapes[] = {
     {10000, 3, CSM_ALONG}, {10000, 10, CSM_ALONG}, {4096, 32, CSM_ALONG}, {4096, 128, CSM_ALONG},
@@ -49,7 +50,7 @@ int main(void)
         const ptrdiff_t rows = shapes[s].rows, n = shapes[s].n, size = rows * n;
         const ptrdiff_t stride = shapes[s].layout == CSM_ALONG ? n : rows;
         elem *x = malloc((size_t)size * sizeof *x), *y = calloc((size_t)size, sizeof *y);
-        elem *p = malloc((size_t)size * sizeof *p);
+        elem *p = malloc((size_t)size * sizeof *p), *h = calloc((size_t)size, sizeof *h);
         ptrdiff_t *label = malloc((size_t)rows * sizeof *label);
         real *r = malloc((size_t)rows * sizeof *r);
         for (ptrdiff_t i = 0; i < size; i++) {
@@ -63,13 +64,16 @@ int main(void)
             if (op == CSM_JACOBIAN)
                 continue;
             const csm_block b = {
-                .rows = rows, .n = n, .all_rows = rows, .x = op >= CSM_VJP ? p : x, .g = op >= CSM_VJP ? x : p,
-                .y = op == CSM_LOGSUMEXP ? NULL : y, .xs = stride, .gs = stride, .ys = stride,
-                .r = r, .label = label, .temperature = 1, .scale = 1 / (double)rows,
+                .rows = rows, .n = n, .all_rows = rows, .x = op >= CSM_VJP ? p : x,
+                .g = op >= CSM_VJP ? x : op == CSM_SOFT_CROSS_ENTROPY ? p : NULL,
+                .y = op >= CSM_LOGSUMEXP && op <= CSM_SELECTIVE ? NULL : y, .h = op == CSM_GRAD_HESS ? h : NULL,
+                .xs = stride, .gs = stride, .ys = stride, .hs = stride, .r = r, .results = 1,
+                .label = op == CSM_SOFT_CROSS_ENTROPY ? NULL : label, .slots = 1, .keep = 1, .hessian_factor = 1,
+                .temperature = 1, .scale = 1 / (double)rows,
             };
             printf(" %11.3f", measure(CSM_TABLE.kernel[op][shapes[s].layout], &b));
         }
-        free(x), free(y), free(p), free(label), free(r);
+        free(x), free(y), free(p), free(h), free(label), free(r);
     }
     printf("\n");
     return 0;

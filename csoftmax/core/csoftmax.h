@@ -4,9 +4,9 @@
 
 #include <stddef.h>
 
-/* What an array may hold. Kernels compute in the first two; the others are converted on the way in. */
+/* What an array may hold. Kernels compute in the first two; the others are converted on the way in and out. */
 typedef enum {
-    CSM_F32, CSM_F64,
+    CSM_F32, CSM_F64, CSM_F16, CSM_BF16,
     CSM_BOOL, CSM_I8, CSM_U8, CSM_I16, CSM_U16, CSM_I32, CSM_U32, CSM_I64, CSM_U64,
     CSM_DTYPES
 } csm_dtype;
@@ -15,8 +15,11 @@ typedef enum {
     CSM_SOFTMAX,            /* y = e^(x/T) / sum                                        */
     CSM_LOG_SOFTMAX,        /* y = x/T - log sum e^(x/T)                                */
     CSM_LOGSUMEXP,          /* r = log sum e^x                                          */
-    CSM_CROSS_ENTROPY,      /* r = loss of a label, y = its gradient                    */
+    CSM_ENTROPY,            /* r = -sum p log p of p = softmax(x/T)                     */
+    CSM_SELECTIVE,          /* r = log p of each label                                  */
+    CSM_CROSS_ENTROPY,      /* r = loss of labels, y = its gradient                     */
     CSM_SOFT_CROSS_ENTROPY, /* r = loss of target probabilities g, y = its gradient     */
+    CSM_GRAD_HESS,          /* y, h = gradient and Hessian diagonal of the loss of labels, or of g */
     CSM_JACOBIAN,           /* y = (diag(x) - x x^T)/T                                  */
     CSM_VJP,                /* y = x (g - sum x g)/T                                    */
     CSM_LOG_VJP,            /* y = (g - x sum g)/T                                      */
@@ -45,21 +48,36 @@ typedef struct {
 typedef enum { CSM_NONE, CSM_SUM, CSM_MEAN } csm_reduction;
 
 /* One call. The class axes come last: shape has ndim + nclass entries, the first ndim are those of the rows.
-   target and r have ndim strides; of the Jacobian, y has ndim + 1 axes of rows (the last of length n). */
+   x, g, y, h and where have ndim + nclass strides, r and what is given per row ndim; labels, prob and the r of
+   CSM_SELECTIVE have the axis of the slots as well, last, unless slots is 0. Of the Jacobian, y has ndim + 1 axes of rows (the last of
+   length n). What is per row or per class is float64, native and aligned. */
 typedef struct {
     csm_op op;
     csm_dtype dtype;        /* in which to compute: CSM_F32 or CSM_F64 */
     int ndim, nclass;
     const ptrdiff_t *shape;
-    csm_array x, g, y, r;   /* as in csm_op */
+    csm_array x, g, y, h, r;    /* as in csm_op */
     double temperature;
+    csm_array temperatures; /* per row, instead of it; data NULL: none */
+    csm_array where;        /* CSM_BOOL, maps only: a class that is not to take part counts as -inf */
 
-    /* losses */
-    csm_array target;       /* labels of CSM_CROSS_ENTROPY */
+    /* losses, in the letters of docs/derivation.md */
+    csm_array target;       /* labels */
+    ptrdiff_t slots;        /* labels per row; 0: one, without an axis for it */
+    csm_array prob;         /* the probability of each label; data NULL: 1 */
     int ignores;            /* 0: no label is ignored; 1: ignore_index; 2: ignore_index + 2^64 */
     long long ignore_index;
+    csm_array weight;       /* per class, n adjacent numbers; data NULL: 1 */
+    csm_array sample_weight;    /* per row; data NULL: 1 */
+    double label_smoothing, z_loss;
+    double softcap;         /* 0: none */
     csm_reduction reduction;
+    double normalizer;      /* the divisor of the mean; 0: the number of rows or sum of weights that count */
     double *loss;           /* the reduced loss, rounded to dtype */
+
+    /* CSM_GRAD_HESS: h = max(factor sum(t) p (1 - p), floor), or max(factor abs(p - t), floor), times sample_weight */
+    double hessian_factor, hessian_floor;
+    int residual;
 
     int (*poll)(void);      /* called between slices of rows, on the calling thread; non-zero stops */
 

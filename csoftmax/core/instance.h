@@ -1,6 +1,44 @@
 /* The kernels of one instance: every body, in both layouts, and the table that exports them.
    Includes nothing; needs turn.h, maps.h, losses.h and derivatives.h before it, and CSM_ISA and CSM_TABLE defined. */
 
+/* Bytes of x, g and y that a batch along rows may take: they stay in the first-level cache between its passes. */
+#define BATCH_BYTES (24 * 1024)
+
+/* Rows of a batch. Along rows a batch has one temperature. */
+static ptrdiff_t batch_rows(const csm_block *b, int along)
+{
+    if (!along)
+        return V_LANES;
+    ptrdiff_t row = b->n * (ptrdiff_t)sizeof(elem) * (1 + (b->y != NULL && b->y != b->x) + (b->g != NULL));
+    ptrdiff_t fit = b->temperatures ? 1 : BATCH_BYTES / (row + 1);
+    return fit < 1 ? 1 : fit < V_LANES ? fit : V_LANES;
+}
+
+#define EACH_BATCH(body, ALONG, UNIT)                                                                   \
+    do {                                                                                                \
+        temper t = temper_of(UNIT ? 1 : b->temperature);                                                \
+        batch k = {b, 0, 0, 0, 0, 0, &t, ALONG, UNIT};                                                  \
+        const ptrdiff_t most = batch_rows(b, ALONG);                                                    \
+        for (; k.row < b->rows; k.row += k.rows) {                                                      \
+            k.rows = b->rows - k.row < most ? b->rows - k.row : most;                                   \
+            k.lanes = ALONG ? b->n % V_LANES : k.rows;                                                  \
+            k.full = ALONG ? b->n / V_LANES : k.rows == V_LANES ? b->n : 0;                             \
+            k.count = ALONG ? (b->n + V_LANES - 1) / V_LANES : b->n;                                    \
+            if (!UNIT && b->temperatures)                                                               \
+                t = tempers_of(b->temperatures + k.row, k.rows);                                        \
+            body(&k);                                                                                   \
+        }                                                                                               \
+    } while (0)
+
+#define KERNEL(name, body, ALONG)                           \
+    static void name(const csm_block *b)                    \
+    {                                                       \
+        if (b->temperature == 1 && !b->temperatures)        \
+            EACH_BATCH(body, ALONG, 1);                     \
+        else                                                \
+            EACH_BATCH(body, ALONG, 0);                     \
+    }
+
 #define EACH_WALK(body, ALONG, UNIT)                                                                    \
     do {                                                                                                \
         const temper t = temper_of(UNIT ? 1 : b->temperature);                                          \
@@ -14,7 +52,7 @@
         }                                                                                               \
     } while (0)
 
-#define KERNEL(name, body, ALONG)               \
+#define PRODUCT(name, body, ALONG)              \
     static void name(const csm_block *b)        \
     {                                           \
         if (b->temperature == 1)                \
@@ -45,21 +83,45 @@ TURNING(log_softmax_along, log_softmax_wide, log_softmax_across, FEW_CLASSES)
 KERNEL(logsumexp_wide, logsumexp_body, 1)
 KERNEL(logsumexp_across, logsumexp_body, 0)
 TURNING(logsumexp_along, logsumexp_wide, logsumexp_across, FEW_CLASSES)
+KERNEL(entropy_wide, entropy_body, 1)
+KERNEL(entropy_across, entropy_body, 0)
+TURNING(entropy_along, entropy_wide, entropy_across, FEW_CLASSES)
+KERNEL(selective_wide, selective_body, 1)
+KERNEL(selective_across, selective_body, 0)
+TURNING(selective_along, selective_wide, selective_across, FEW_CLASSES)
 KERNEL(label_wide, label_body, 1)
 KERNEL(label_across, label_body, 0)
 TURNING(label_along, label_wide, label_across, FEW_CLASSES)
-KERNEL(soft_wide, soft_body, 1)
-KERNEL(soft_across, soft_body, 0)
-TURNING(soft_along, soft_wide, soft_across, FEW_CLASSES)
-KERNEL(vjp_wide, vjp_body, 1)
-KERNEL(vjp_across, vjp_body, 0)
+KERNEL(probability_wide, probability_body, 1)
+KERNEL(probability_across, probability_body, 0)
+TURNING(probability_along, probability_wide, probability_across, FEW_CLASSES)
+KERNEL(dense_wide, dense_body, 1)
+KERNEL(dense_across, dense_body, 0)
+TURNING(dense_along, dense_wide, dense_across, FEW_CLASSES)
+KERNEL(label_hessian_wide, label_hessian_body, 1)
+KERNEL(label_hessian_across, label_hessian_body, 0)
+TURNING(label_hessian_along, label_hessian_wide, label_hessian_across, FEW_CLASSES)
+KERNEL(dense_hessian_wide, dense_hessian_body, 1)
+KERNEL(dense_hessian_across, dense_hessian_body, 0)
+TURNING(dense_hessian_along, dense_hessian_wide, dense_hessian_across, FEW_CLASSES)
+PRODUCT(vjp_wide, vjp_body, 1)
+PRODUCT(vjp_across, vjp_body, 0)
 TURNING(vjp_along, vjp_wide, vjp_across, FEW_PRODUCT)
-KERNEL(log_vjp_wide, log_vjp_body, 1)
-KERNEL(log_vjp_across, log_vjp_body, 0)
+PRODUCT(log_vjp_wide, log_vjp_body, 1)
+PRODUCT(log_vjp_across, log_vjp_body, 0)
 TURNING(log_vjp_along, log_vjp_wide, log_vjp_across, FEW_PRODUCT)
-KERNEL(log_jvp_wide, log_jvp_body, 1)
-KERNEL(log_jvp_across, log_jvp_body, 0)
+PRODUCT(log_jvp_wide, log_jvp_body, 1)
+PRODUCT(log_jvp_across, log_jvp_body, 0)
 TURNING(log_jvp_along, log_jvp_wide, log_jvp_across, FEW_PRODUCT)
+
+/* Of labels alone; of probabilities as they are; of all that is smoothed or weighted, labels too. */
+static void label_loss_along(const csm_block *b) { b->smooth != 0 ? dense_along(b) : label_along(b); }
+static void label_loss_across(const csm_block *b) { b->smooth != 0 ? dense_across(b) : label_across(b); }
+static int is_weighed(const csm_block *b) { return b->smooth != 0 || b->keep != 1 || b->weight; }
+static void soft_loss_along(const csm_block *b) { is_weighed(b) ? dense_along(b) : probability_along(b); }
+static void soft_loss_across(const csm_block *b) { is_weighed(b) ? dense_across(b) : probability_across(b); }
+static void hessian_along(const csm_block *b) { b->g ? dense_hessian_along(b) : label_hessian_along(b); }
+static void hessian_across(const csm_block *b) { b->g ? dense_hessian_across(b) : label_hessian_across(b); }
 
 static void jacobian_along(const csm_block *b)
 {
@@ -75,11 +137,15 @@ const csm_table CSM_TABLE = {
         [CSM_SOFTMAX] = {softmax_along, softmax_across},
         [CSM_LOG_SOFTMAX] = {log_softmax_along, log_softmax_across},
         [CSM_LOGSUMEXP] = {logsumexp_along, logsumexp_across},
-        [CSM_CROSS_ENTROPY] = {label_along, label_across},
-        [CSM_SOFT_CROSS_ENTROPY] = {soft_along, soft_across},
+        [CSM_ENTROPY] = {entropy_along, entropy_across},
+        [CSM_SELECTIVE] = {selective_along, selective_across},
+        [CSM_CROSS_ENTROPY] = {label_loss_along, label_loss_across},
+        [CSM_SOFT_CROSS_ENTROPY] = {soft_loss_along, soft_loss_across},
+        [CSM_GRAD_HESS] = {hessian_along, hessian_across},
         [CSM_JACOBIAN] = {jacobian_along, NULL},
         [CSM_VJP] = {vjp_along, vjp_across},
         [CSM_LOG_VJP] = {log_vjp_along, log_vjp_across},
         [CSM_LOG_JVP] = {log_jvp_along, log_jvp_across},
-    }
+    },
+    cap_logits, uncap_gradient,
 };

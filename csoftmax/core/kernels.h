@@ -17,14 +17,26 @@ typedef struct {
     ptrdiff_t all_rows;         /* of the call: what chooses a way to compute must not depend on the cut   */
     const void *x;              /* logits; probabilities in derivatives                                    */
     const void *g;              /* soft targets; what a derivative is multiplied with                      */
-    void *y;                    /* result; NULL: only r is wanted                                          */
-    ptrdiff_t xs, gs, ys;       /* their strides                                                           */
-    void *r;                    /* one number per row, adjacent: logsumexp, loss                           */
-    const ptrdiff_t *label;     /* checked: in [0, n), or -1 for a row to ignore                           */
+    void *y, *h;                /* result, Hessian; y NULL: only r is wanted                               */
+    ptrdiff_t xs, gs, ys, hs;   /* their strides                                                           */
+    void *r;                    /* `results` numbers a row, adjacent: logsumexp, loss, log p of labels     */
+    ptrdiff_t results;
+    const ptrdiff_t *label;     /* `slots` a row, checked: in [0, n), or -1 for none; a row whose first is
+                                   -1 is to be ignored                                                     */
+    ptrdiff_t slots;
+    int ignores;                /* some row is                                                             */
+    const void *coefficient;    /* what each label counts; NULL: 1                                         */
+    const void *weight;         /* of each class; NULL: 1                                                  */
+    const double *sample_weight;/* of each row; NULL: 1                                                    */
+    double keep, smooth;        /* coefficient of a class: weight (keep g + smooth)                        */
+    double z_loss;
+    double hessian_factor, hessian_floor;
+    int residual;
     ptrdiff_t first;            /* Jacobian: rows are those of one after another, from its row first on;
                                    x moves by xs after each n                                              */
     double temperature;
-    double scale;               /* of the loss gradient: 1 / (temperature * divisor)                       */
+    const double *temperatures; /* of each row, instead                                                    */
+    double scale;               /* of the loss gradient: 1/divisor, over the temperature unless per row    */
 } csm_block;
 
 typedef void csm_kernel(const csm_block *);
@@ -35,6 +47,8 @@ typedef struct {
     const char *isa;
     ptrdiff_t lanes;
     csm_kernel *kernel[CSM_OPS][CSM_LAYOUTS];   /* NULL: the operation has no such kernel, stage the rows */
+    void (*cap)(void *x, ptrdiff_t n, double cap);                  /* x = cap tanh(x/cap)                  */
+    void (*uncap)(void *g, const void *x, ptrdiff_t n, double cap); /* g = g times the derivative of that   */
 } csm_table;
 
 /* The instance for a dtype on the instruction set chosen at import. */

@@ -1,106 +1,289 @@
-/* Cross-entropy of a label or of target probabilities, and its gradient. Includes nothing; needs stats.h before it.
+/* Cross-entropy and its gradient, of labels or of target probabilities t, and their diagonal Hessian.
+   Includes nothing; needs stats.h before it. The letters are those of docs/derivation.md:
 
-   With p = softmax(x/T), S the sum of the exponentials e and "rest" the sum without the target's:
+     row loss   l = s (sum c_j (L_m + (m - x_j)/T) + z logsumexp(x/T)^2),   L_m = log(S/e_m)
+     gradient   dl/dx_j = s/T ((C + 2 z logsumexp) p_j - c_j),              C = sum c_j
 
-     label t           l = log(S/e_t)                        dl/dx_j = (p_j - [j = t])/T
-     probabilities q   l = sum q_j ((m - x_j)/T + L)         dl/dx_j = (p_j sum q - q_j)/T
+   where c is dense, w_j (keep t_j + smooth), and for each label of a row another number is added at its class. So the
+   gradient is y = a e + f c in one pass and a patch at the labels; every option but these is a number per row.
 
-   Never logsumexp - x_t, which cancels: l is log1p(rest/e_t) where the target is near the max, (m - x_t)/T + L
-   where it is not; and the target's own gradient p_t - 1 is -rest/S. */
-
-/* A target this far below the max has a loss above it, so that L counts by its absolute error. */
-#define LOSS_NEAR 8
+   Never logsumexp - x_t, which cancels: (m - x_t)/T and L_m = log1p(rest/e_m) are both at least 0. And the gradient of
+   a single label, p_t - 1, is -rest/S, rest the sum of the others. */
 
 /* A gradient scaled down needs the less of a lift, and scale/S would underflow under all of it. */
 CSM_INLINE real lift_for(double scale)
 {
-    int k = 0;
-    frexp(scale, &k);
-    return (real)(k >= 0 ? EXP_LIFT : k > -EXP_LIFT ? EXP_LIFT + k : 0);
+    int n = 0;
+    frexp(scale, &n);
+    return (real)(n >= 0 ? EXP_LIFT : n > -EXP_LIFT ? EXP_LIFT + n : 0);
 }
 
-/* The targets' logits of a walk; `alive` where a row is not ignored. */
-CSM_INLINE vec target_logits(const csm_block *b, const walk *w, ptrdiff_t row, const elem *x, mask *alive)
+/* s/(T D) of each row. */
+CSM_INLINE wide scales_of(const batch *k, vec *lift)
 {
-    const ptrdiff_t *label = b->label + row;
-    if (w->along) {
-        *alive = v_eq(v_set(0), v_set(0));
-        return v_set(v_first(v_load_n(x + label[0], 1, 0)));
+    const csm_block *b = k->b;
+    double scale[W_SIZE] = {0};
+    real lifts[V_LANES] = {0};
+    if (!b->sample_weight && !b->temperatures) {
+        *lift = v_set(lift_for(b->scale));
+        return w_set(b->scale);
     }
-    elem logit[V_LANES] = {0};
-    real counts[V_LANES] = {0};
-    for (ptrdiff_t i = 0; i < w->lanes; i++)
-        if (label[i] >= 0) {
-            logit[i] = x[label[i] * b->xs + i];
-            counts[i] = 1;
-        }
-    *alive = v_eq(v_get(counts), v_set(1));
-    return v_load(logit);
-}
-
-CSM_INLINE void patch_targets(const csm_block *b, const walk *w, ptrdiff_t row, elem *y, vec g)
-{
-    const ptrdiff_t *label = b->label + row;
-    if (w->along) {
-        v_store_n(y + label[0], g, 1);
-        return;
+    for (ptrdiff_t i = 0; i < k->rows; i++) {
+        scale[i] = b->scale * (b->sample_weight ? b->sample_weight[k->row + i] : 1)
+                   / (b->temperatures ? b->temperatures[k->row + i] : 1);
+        lifts[i] = lift_for(scale[i]);
     }
-    elem patch[V_LANES];
-    v_store(patch, g);
-    for (ptrdiff_t i = 0; i < w->lanes; i++)
-        if (label[i] >= 0)
-            y[label[i] * b->ys + i] = patch[i];
+    *lift = v_get(lifts);
+    return w_get(scale);
 }
 
-CSM_INLINE void label_body(const csm_block *b, const walk *w, ptrdiff_t row, const elem *x, const elem *g, elem *y,
-                           const temper *t, int unit)
+/* Where row i of a batch has the class j. */
+CSM_INLINE ptrdiff_t place(const batch *k, ptrdiff_t i, ptrdiff_t j, ptrdiff_t stride)
 {
-    (void)g;
+    return k->along ? (k->row + i) * stride + j : j * stride + k->row + i;
+}
+
+/* Few classes of rows that are lanes are compared with the labels one by one: reading and writing single numbers of
+   vectors, which waits for the stores before, takes longer. */
+CSM_INLINE int compares(const batch *k) { return !k->along && k->b->n <= FEW_CLASSES; }
+
+/* What the labels in one slot of the rows bring: their logits, and what is added to c at them, 0 without a label. */
+typedef struct { vec label, logit, coefficient; } labelled;
+
+CSM_INLINE void find_step(const batch *k, const strand *p, ptrdiff_t i, int count, int whole, vec label, vec *logit)
+{
+    EACH(u, count) {
+        mask here = v_eq(label, v_set((real)(i + u)));
+        *logit = v_pick(here, load_at(k, p->x, i + u, p->xs, whole, 0), *logit);
+    }
+}
+
+CSM_INLINE labelled label_of(const batch *k, ptrdiff_t slot)
+{
+    const csm_block *b = k->b;
     const vec zero = v_set(0);
-    if (w->along && b->label[row] < 0) {
-        for (ptrdiff_t i = 0; y && i < w->count; i++)
-            store_at(w, y, i, V_LANES, zero);
-        store_result(b, w, row, zero);
+    real label[V_LANES] = {0}, coefficient[V_LANES] = {0};
+    for (ptrdiff_t i = 0; i < k->rows; i++)
+        label[i] = (real)b->label[(k->row + i) * b->slots + slot];
+    for (ptrdiff_t i = 0; b->coefficient && i < k->rows; i++)
+        coefficient[i] = ((const real *)b->coefficient)[(k->row + i) * b->slots + slot];
+    labelled l = {v_get(label), zero, v_get(coefficient)};
+    if (!b->coefficient)
+        l.coefficient = v_keep(v_le(zero, l.label), v_set(1));
+    return l;
+}
+
+/* The same with the logits. */
+CSM_INLINE labelled labels_at(const batch *k, ptrdiff_t slot)
+{
+    const csm_block *b = k->b;
+    labelled l = label_of(k, slot);
+    real logit[V_LANES] = {0};
+    if (compares(k)) {
+        const strand p = strand_of(k, 0);
+        EACH_VECTOR(k, find_step(k, &p, i, count, whole, l.label, &l.logit));
+        return l;
+    }
+    for (ptrdiff_t i = 0; i < k->rows; i++) {
+        const ptrdiff_t at = b->label[(k->row + i) * b->slots + slot];
+        logit[i] = at < 0 ? 0 : ((const elem *)b->x)[place(k, i, at, b->xs)];
+    }
+    l.logit = v_get(logit);
+    return l;
+}
+
+CSM_INLINE void patch_step(const batch *k, elem *y, ptrdiff_t ys, ptrdiff_t i, int count, int whole,
+                           vec label, vec v, int add)
+{
+    EACH(u, count) {
+        vec old = load_at(k, y, i + u, ys, whole, 0);
+        mask here = v_eq(label, v_set((real)(i + u)));
+        store_at(k, y, i + u, ys, whole, v_pick(here, add ? v_add(old, v) : v, old));
+    }
+}
+
+/* v into an array at the labels of a slot: replacing what is there, or added to it. */
+CSM_INLINE void patch_labels(const batch *k, ptrdiff_t slot, elem *y, ptrdiff_t ys, vec label, vec v, int add)
+{
+    const csm_block *b = k->b;
+    if (compares(k)) {
+        EACH_VECTOR(k, patch_step(k, y + k->row, ys, i, count, whole, label, v, add));
         return;
     }
-    mask alive;
-    vec target = target_logits(b, w, row, x, &alive), m = max_pass(w, x, b->xs);
-    shift s = shift_of(m, lift_for(b->scale), t, unit);
-    sums e = y ? exp_pass(w, x, b->xs, y, b->ys, NULL, 0, target, m, &s, t, unit, SPLIT | KEEP_EXP)
-               : exp_pass(w, x, b->xs, NULL, 0, NULL, 0, target, m, &s, t, unit, SPLIT);
-    vec top = v_exp(m, &s, t, unit), et = v_exp(target, &s, t, unit), gap = drop(m, target, t, unit);
-    wide rest = rest_of(&e, et);
-
-    /* near: log(S/e_t); far: the gap and log(S/e_m). Either way one log1p. */
-    mask near = v_lt(gap, v_set(LOSS_NEAR));
-    vec swap = v_pick(near, zero, v_sub(et, top));
-    vec L = v_log1p(ratio(w_add(rest, swap), v_pick(near, et, top)));
-    store_result(b, w, row, v_keep(alive, v_add(v_pick(near, zero, gap), L)));
-
-    if (y) {
-        vec hi, lo;
-        wide a = w_div(w_set(b->scale), w_add(rest, et));
-        w_split(a, &hi, &lo);
-        scale_pass(w, y, b->ys, hi, lo, NULL, 0, zero, w->along ? NULL : &alive);
-        patch_targets(b, w, row, y, v_sub(zero, w_round(w_mul(a, rest))));
+    real patch[V_LANES];
+    v_put(patch, v);
+    for (ptrdiff_t i = 0; i < k->rows; i++) {
+        const ptrdiff_t at = b->label[(k->row + i) * b->slots + slot];
+        if (at >= 0) {
+            elem *p = y + place(k, i, at, ys);
+            *p = patch[i] + (add ? *p : 0);
+        }
     }
 }
 
-CSM_INLINE void soft_body(const csm_block *b, const walk *w, ptrdiff_t row, const elem *x, const elem *q, elem *y,
-                          const temper *t, int unit)
+/* What is known of rows after their exponentials. */
+typedef struct {
+    vec m, top, L;      /* the max, its exponential, log(S/top)     */
+    wide rest, S;       /* the sum without one max, and with it     */
+} summary;
+
+CSM_INLINE summary summary_of(const batch *k, vec m, const shift *s, const sums *e)
 {
-    vec m = max_pass(w, x, b->xs);
-    shift s = shift_of(m, lift_for(b->scale), t, unit);
-    sums e = y ? exp_pass(w, x, b->xs, y, b->ys, q, b->gs, m, m, &s, t, unit, SPLIT | SOFT | KEEP_EXP)
-               : exp_pass(w, x, b->xs, NULL, 0, q, b->gs, m, m, &s, t, unit, SPLIT | SOFT);
-    vec top = v_exp(m, &s, t, unit);
-    wide rest = rest_of(&e, top);
-    vec L = v_log1p(ratio(rest, top));
-    store_result(b, w, row, v_fma(L, w_round(e.mass), w_round(e.drops)));
+    vec top = v_exp(m, s, k->t, k->unit);
+    wide rest = rest_of(e, top);
+    summary a = {m, top, v_log1p(ratio(rest, top)), rest, w_add(rest, top)};
+    return a;
+}
 
-    if (y) {
-        vec hi, lo;
-        w_split(w_mul(w_div(w_set(b->scale), w_add(rest, top)), e.mass), &hi, &lo);
-        scale_pass(w, y, b->ys, hi, lo, q, b->gs, v_set((real)-b->scale), NULL);
+/* The sum without the exponential of the logit x, right where that has nearly all of it. */
+CSM_INLINE wide rest_without(const batch *k, const summary *a, vec x, const shift *s)
+{
+    const mask below = v_ne(x, a->m);
+    vec e = v_keep(below, v_exp(x, s, k->t, k->unit));
+    return w_add(w_add(a->rest, v_sub(v_set(0), e)), v_keep(below, a->top));
+}
+
+/* The rows' losses, times their weights; 0 of an ignored row. */
+CSM_INLINE void store_loss(const batch *k, wide loss)
+{
+    const csm_block *b = k->b;
+    real lane[V_LANES], *r = (real *)b->r + k->row;
+    store_result(k, w_round(loss));
+    if (!b->sample_weight && !b->ignores)
+        return;
+    v_put(lane, w_round(loss));
+    for (ptrdiff_t i = 0; i < k->rows; i++)
+        r[i] = is_ignored(k, i) ? 0 : b->sample_weight ? (real)(lane[i] * b->sample_weight[k->row + i]) : lane[i];
+}
+
+CSM_INLINE void loss_body(const batch *k, int what)
+{
+    const csm_block *b = k->b;
+    const vec zero = v_set(0);
+    vec m = max_pass(k), lift;
+    wide drops = w_zero(), labels = w_zero();       /* of the labels: sum of c (m - x)/T, and of c */
+    labelled label = {zero, zero, zero};
+    for (ptrdiff_t slot = 0; b->label && slot < b->slots; slot++) {     /* before y, which may be x, is written */
+        label = labels_at(k, slot);
+        vec d = v_mul(label.coefficient, drop(m, label.logit, k->t, k->unit));
+        drops = w_add(drops, v_keep(v_ne(label.coefficient, zero), d));
+        labels = w_add(labels, label.coefficient);
+    }
+    const wide scale = scales_of(k, &lift);
+    const shift s = shift_of(m, lift, k->t, k->unit);
+    const sums e = b->y ? exp_pass(k, m, &s, what | SPLIT | KEEP_EXP) : exp_pass(k, m, &s, what | SPLIT);
+    const summary a = summary_of(k, m, &s, &e);
+
+    wide others = what & DENSE ? e.mass : w_zero();                     /* of C + 2 z logsumexp, without labels */
+    wide loss = w_add_product(what & DENSE ? w_sum(drops, e.drops) : drops, a.L, w_round(w_sum(labels, others)));
+    if (b->z_loss != 0) {
+        vec lse = v_add_log1p(over_T(m, k->t, k->unit), ratio(a.rest, a.top)), z = v_mul(v_set((real)b->z_loss), lse);
+        loss = w_add_product(loss, z, lse);
+        others = w_add(others, v_add(z, z));
+    }
+    store_loss(k, loss);
+    if (!b->y)
+        return;
+
+    const wide per_e = w_div(w_mul(scale, w_sum(others, labels)), a.S);
+    scale_pass(k, per_e, v_sub(zero, w_round(scale)), what);
+    if (b->label && b->slots == 1 && !(what & DENSE) && b->z_loss == 0) {
+        vec own = v_sub(zero, w_round(w_mul(per_e, rest_without(k, &a, label.logit, &s))));
+        patch_labels(k, 0, b->y, b->ys, label.label, own, 0);
+        return;
+    }
+    for (ptrdiff_t slot = 0; b->label && slot < b->slots; slot++) {
+        label = label_of(k, slot);
+        vec part = v_sub(zero, w_round(w_mul(scale, w_of(label.coefficient))));
+        patch_labels(k, slot, b->y, b->ys, label.label, part, 1);
     }
 }
+
+CSM_INLINE void label_body(const batch *k) { loss_body(k, IGNORES); }
+CSM_INLINE void probability_body(const batch *k) { loss_body(k, DENSE); }
+CSM_INLINE void dense_body(const batch *k) { loss_body(k, IGNORES | DENSE | WEIGHED); }
+
+/* r = log p of each label. */
+CSM_INLINE void selective_body(const batch *k)
+{
+    const csm_block *b = k->b;
+    vec m = max_pass(k);
+    shift s = shift_of(m, v_set(EXP_LIFT), k->t, k->unit);
+    sums e = exp_pass(k, m, &s, SPLIT);
+    const summary a = summary_of(k, m, &s, &e);
+    for (ptrdiff_t slot = 0; slot < b->slots; slot++) {
+        real lane[V_LANES];
+        v_put(lane, v_sub(drop(labels_at(k, slot).logit, m, k->t, k->unit), a.L));
+        for (ptrdiff_t i = 0; i < k->rows; i++)
+            ((real *)b->r)[(k->row + i) * b->slots + slot] = lane[i];
+    }
+}
+
+/* The sample weights of the rows. */
+CSM_INLINE vec weights_of(const batch *k)
+{
+    real weight[V_LANES] = {0};
+    for (ptrdiff_t i = 0; i < k->rows; i++)
+        weight[i] = k->b->sample_weight ? (real)k->b->sample_weight[k->row + i] : 1;
+    return v_get(weight);
+}
+
+/* p = e hi + e lo; 1 - p of the max is `below`, which does not cancel. */
+typedef struct { vec hi, lo, top, below, C, weight, factor, floor; } hessian_job;
+
+/* g = C p - c and the Hessian's diagonal, C p (1 - p) or abs(g), weighted. */
+CSM_INLINE void hessian_step(const batch *k, const strand *p, ptrdiff_t i, int count, int whole,
+                             const hessian_job *j, int what)
+{
+    EACH(u, count) {
+        vec e = load_at(k, p->y, i + u, p->ys, whole, 0), v = v_fma(e, j->hi, v_mul(e, j->lo));
+        vec others = v_pick(v_eq(e, j->top), j->below, v_sub(v_set(1), v)), Cp = v_mul(j->C, v);
+        vec g = what & DENSE ? v_sub(Cp, coefficient(k, p, i + u, whole, what)) : Cp;
+        vec h = k->b->residual ? v_abs(g) : v_mul(Cp, others);
+        store_at(k, p->h, i + u, p->hs, whole, v_max(j->floor, v_mul(j->factor, h)));
+        store_at(k, p->y, i + u, p->ys, whole, v_mul(j->weight, g));
+    }
+}
+
+CSM_INLINE void hessian_pass(const batch *k, const summary *a, const sums *e, int what)
+{
+    const csm_block *b = k->b;
+    const vec factor = v_set((real)b->hessian_factor), floor = v_set((real)b->hessian_floor);
+    real hi[V_LANES], lo[V_LANES], top[V_LANES], below[V_LANES], mass[V_LANES], weights[V_LANES];
+    vec high, low;
+    w_split(w_div(w_set(1), a->S), &high, &low);
+    v_put(hi, high);
+    v_put(lo, low);
+    v_put(top, a->top);
+    v_put(below, w_round(w_div(a->rest, a->S)));
+    v_put(mass, what & DENSE ? w_round(e->mass) : v_set(1));
+    v_put(weights, weights_of(k));
+    for (ptrdiff_t r = 0; r < strands(k); r++) {
+        const strand p = strand_of(k, r);
+        const vec weight = share(k, weights, r);
+        const hessian_job j = {share(k, hi, r), share(k, lo, r), share(k, top, r), share(k, below, r),
+                               share(k, mass, r), weight, v_mul(factor, weight), floor};
+        EACH_VECTOR(k, hessian_step(k, &p, i, count, whole, &j, what));
+    }
+}
+
+CSM_INLINE void hessian_body(const batch *k, int what)
+{
+    const csm_block *b = k->b;
+    const vec m = max_pass(k);
+    const labelled l = what & DENSE ? (labelled){m, m, m} : labels_at(k, 0);
+    const shift s = shift_of(m, v_set(EXP_LIFT), k->t, k->unit);
+    const sums e = exp_pass(k, m, &s, what | SPLIT | KEEP_EXP);
+    const summary a = summary_of(k, m, &s, &e);
+    hessian_pass(k, &a, &e, what);
+    if (what & DENSE)
+        return;
+    const vec w = weights_of(k), others = w_round(w_div(rest_without(k, &a, l.logit, &s), a.S));
+    const vec h = v_max(v_set((real)b->hessian_floor), v_mul(v_mul(v_set((real)b->hessian_factor), w), others));
+    patch_labels(k, 0, b->y, b->ys, l.label, v_sub(v_set(0), v_mul(w, others)), 0);
+    if (b->residual)
+        patch_labels(k, 0, b->h, b->hs, l.label, h, 0);
+}
+
+CSM_INLINE void label_hessian_body(const batch *k) { hessian_body(k, 0); }
+CSM_INLINE void dense_hessian_body(const batch *k) { hessian_body(k, DENSE); }

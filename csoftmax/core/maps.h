@@ -1,50 +1,64 @@
-/* Maps of logits: softmax, log_softmax, logsumexp. Includes nothing; needs stats.h before it.
-
-   A body computes the rows of one walk: x, g and y point at its first vector, `row` is its first row in the block. */
+/* Maps of logits: softmax, log_softmax, logsumexp, entropy, log p of labels. Includes nothing; needs stats.h before it. */
 
 /* y = e/S. */
-CSM_INLINE void softmax_body(const csm_block *b, const walk *w, ptrdiff_t row, const elem *x, const elem *g, elem *y,
-                             const temper *t, int unit)
+CSM_INLINE void softmax_body(const batch *k)
 {
-    (void)row, (void)g;
-    vec m = max_pass(w, x, b->xs), hi, lo;
-    shift s = shift_of(m, EXP_LIFT, t, unit);
-    sums e = exp_pass(w, x, b->xs, y, b->ys, NULL, 0, m, m, &s, t, unit, KEEP_EXP);
-    w_split(w_div(w_set(1), e.other), &hi, &lo);
-    scale_pass(w, y, b->ys, hi, lo, NULL, 0, hi, NULL);
+    vec m = max_pass(k);
+    shift s = shift_of(m, v_set(EXP_LIFT), k->t, k->unit);
+    sums e = exp_pass(k, m, &s, KEEP_EXP);
+    scale_pass(k, w_div(w_set(1), e.other), m, 0);
 }
 
 /* S/e_m - 1, the sum of the exponentials but that of one max, over it: log1p of this is L = log(S/e_m). */
-CSM_INLINE vec rest_ratio(const csm_block *b, const walk *w, const elem *x, vec m, const temper *t, int unit)
+CSM_INLINE vec rest_ratio(const batch *k, vec m)
 {
-    shift s = shift_of(m, EXP_LIFT, t, unit);
-    sums e = exp_pass(w, x, b->xs, NULL, 0, NULL, 0, m, m, &s, t, unit, SPLIT);
-    vec top = v_exp(m, &s, t, unit);
+    shift s = shift_of(m, v_set(EXP_LIFT), k->t, k->unit);
+    sums e = exp_pass(k, m, &s, SPLIT);
+    vec top = v_exp(m, &s, k->t, k->unit);
     return ratio(rest_of(&e, top), top);
 }
 
-/* y = (x - m)/T - L. */
-CSM_INLINE void log_softmax_body(const csm_block *b, const walk *w, ptrdiff_t row, const elem *x, const elem *g,
-                                 elem *y, const temper *t, int unit)
+CSM_INLINE void log_softmax_step(const batch *k, const strand *p, ptrdiff_t i, int count, int whole, vec m, vec L)
 {
-    (void)row, (void)g;
-    const ptrdiff_t xstep = step_of(w, b->xs), ystep = step_of(w, b->ys);
-    vec m = max_pass(w, x, b->xs), L = v_log1p(rest_ratio(b, w, x, m, t, unit));
-    for (ptrdiff_t i = 0; i < w->count; i++)
-        store_at(w, y, i, ystep, v_sub(drop(load_at(w, x, i, xstep, 0), m, t, unit), L));
+    EACH(u, count) {
+        vec x = load_at(k, p->x, i + u, p->xs, whole, 0);
+        store_at(k, p->y, i + u, p->ys, whole, v_sub(drop(x, m, k->t, k->unit), L));
+    }
+}
+
+/* y = (x - m)/T - L. */
+CSM_INLINE void log_softmax_body(const batch *k)
+{
+    real ms[V_LANES], Ls[V_LANES];
+    vec m = max_pass(k);
+    v_put(ms, m);
+    v_put(Ls, v_log1p(rest_ratio(k, m)));
+    for (ptrdiff_t s = 0; s < strands(k); s++) {
+        const strand p = strand_of(k, s);
+        const vec max = share(k, ms, s), L = share(k, Ls, s);
+        EACH_VECTOR(k, log_softmax_step(k, &p, i, count, whole, max, L));
+    }
 }
 
 /* r = m/T + L; where m is infinite, m, unless the row holds a NaN. */
-CSM_INLINE void logsumexp_body(const csm_block *b, const walk *w, ptrdiff_t row, const elem *x, const elem *g,
-                               elem *y, const temper *t, int unit)
+CSM_INLINE void logsumexp_body(const batch *k)
 {
-    (void)g, (void)y;
-    vec m = max_pass(w, x, b->xs);
-    vec r = v_add_log1p(over_T(m, t, unit), rest_ratio(b, w, x, m, t, unit));
+    vec m = max_pass(k), r = v_add_log1p(over_T(m, k->t, k->unit), rest_ratio(k, m));
     mask infinite = v_eq(v_abs(m), v_set(INFINITY));
     if (m_any(infinite)) {
-        mask clean = v_eq(nan_pass(w, x, b->xs), v_set(0));
+        mask clean = v_eq(nan_pass(k), v_set(0));
         r = v_pick(infinite, v_pick(clean, m, v_set(NAN)), r);
     }
-    store_result(b, w, row, r);
+    store_result(k, r);
+}
+
+/* r = L + sum e (m - x)/T / S. */
+CSM_INLINE void entropy_body(const batch *k)
+{
+    vec m = max_pass(k);
+    shift s = shift_of(m, v_set(EXP_LIFT), k->t, k->unit);
+    sums e = exp_pass(k, m, &s, SPLIT | ENTROPY);
+    vec top = v_exp(m, &s, k->t, k->unit);
+    wide rest = rest_of(&e, top);
+    store_result(k, v_add(v_log1p(ratio(rest, top)), w_round(w_div(e.drops, w_add(rest, top)))));
 }

@@ -1,58 +1,117 @@
-/* How a block is walked, and what is learnt of its rows on the way: max, shift, sums.
-   Includes nothing; needs kernels.h, a vector header, its accumulator, math/exp.h and math/log1p.h before it.
+/* What is learnt of rows on the way through them: max, shift, sums. Includes nothing; needs kernels.h, a vector
+   header, its accumulator, math/exp.h and math/log1p.h before it.
 
-   Every pass is written once for both layouts. A walk is a sequence of vectors at x, x + step, x + 2 step, ...
+   A body computes a batch of up to V_LANES rows in passes over all of them. What a pass finds is a statistic, one
+   number per row, and between the passes statistics are vectors, a row a lane: a quotient or a logarithm is computed
+   for the whole batch at once. Both layouts share this; they differ in the strands by which a pass walks:
 
-     along   one row is walked: step V_LANES, the last vector may be partial; sums are made over the lanes at the end
-     across  V_LANES rows are walked, one a lane: step is the class stride; a lane needs nothing of its neighbours
+     along   a strand is a row: vectors of neighbouring classes, the last of which may be partial; the strand's share
+             of a statistic is one number, in all lanes
+     across  one strand is the batch: a vector is a class of all its rows; a lane needs nothing of its neighbours
 
    `along` and `unit` (T = 1) are constants wherever these functions are inlined. */
 
+/* Up to so many classes rows along are turned into rows across (docs/decisions/0005). */
+enum { FEW_CLASSES = 48 };
+
 typedef struct {
-    ptrdiff_t full;         /* whole vectors, which come first              */
-    ptrdiff_t count;        /* all vectors                                  */
-    ptrdiff_t lanes;        /* lanes of a vector that is not whole          */
-    int along;
-} walk;
+    const csm_block *b;
+    ptrdiff_t row, rows;            /* first row in the block; rows of the batch                    */
+    ptrdiff_t full, count, lanes;   /* of a strand: whole vectors, all; lanes of one that is not    */
+    const temper *t;
+    int along, unit;
+} batch;
 
-CSM_INLINE walk walk_along(ptrdiff_t n)
+/* Where the arrays of a block are in one strand, and how far apart its vectors. */
+typedef struct {
+    const elem *x, *g;
+    elem *y, *h;
+    ptrdiff_t xs, gs, ys, hs;
+} strand;
+
+CSM_INLINE ptrdiff_t strands(const batch *k) { return k->along ? k->rows : 1; }
+
+CSM_INLINE strand strand_of(const batch *k, ptrdiff_t i)
 {
-    walk w = {n / V_LANES, (n + V_LANES - 1) / V_LANES, n % V_LANES, 1};
-    return w;
+    const csm_block *b = k->b;
+    const ptrdiff_t row = k->row + i, xs = k->along ? b->xs : 1, gs = k->along ? b->gs : 1;
+    const ptrdiff_t ys = k->along ? b->ys : 1, hs = k->along ? b->hs : 1;
+    strand a = {(const elem *)b->x + row * xs, b->g ? (const elem *)b->g + row * gs : NULL,
+                b->y ? (elem *)b->y + row * ys : NULL, b->h ? (elem *)b->h + row * hs : NULL,
+                k->along ? V_LANES : b->xs, k->along ? V_LANES : b->gs,
+                k->along ? V_LANES : b->ys, k->along ? V_LANES : b->hs};
+    return a;
 }
 
-CSM_INLINE walk walk_across(ptrdiff_t n, ptrdiff_t lanes)
+/* Vector i of a strand; of one that is not whole, lanes past the end are `fill`. */
+CSM_INLINE vec load_at(const batch *k, const elem *x, ptrdiff_t i, ptrdiff_t step, int whole, real fill)
 {
-    walk w = {lanes == V_LANES ? n : 0, n, lanes, 0};
-    return w;
+    return whole ? v_load(x + i * step) : v_load_n(x + i * step, k->lanes, fill);
 }
 
-CSM_INLINE ptrdiff_t step_of(const walk *w, ptrdiff_t stride) { return w->along ? V_LANES : stride; }
-
-/* Vector i of a walk; lanes past the end are `fill`. */
-CSM_INLINE vec load_at(const walk *w, const elem *x, ptrdiff_t i, ptrdiff_t step, real fill)
+CSM_INLINE void store_at(const batch *k, elem *y, ptrdiff_t i, ptrdiff_t step, int whole, vec v)
 {
-    return i < w->full ? v_load(x + i * step) : v_load_n(x + i * step, w->lanes, fill);
-}
-
-CSM_INLINE void store_at(const walk *w, elem *y, ptrdiff_t i, ptrdiff_t step, vec v)
-{
-    if (i < w->full)
+    if (whole)
         v_store(y + i * step, v);
     else
-        v_store_n(y + i * step, v, w->lanes);
+        v_store_n(y + i * step, v, k->lanes);
 }
 
-/* One number per row, from the lanes of r (lane 0 of a walk along). */
-CSM_INLINE void store_result(const csm_block *b, const walk *w, ptrdiff_t row, vec r)
+/* A statement for the vectors of a strand, `count` from the i-th on: whole ones, four at a time while there are so many,
+   then those that are not. `count` and `whole` are constants. */
+#define EACH_VECTOR(k, statement)                           \
+    do {                                                    \
+        ptrdiff_t i = 0;                                    \
+        for (; i + 4 <= (k)->full; i += 4) {                \
+            enum { count = 4, whole = 1 };                  \
+            statement;                                      \
+        }                                                   \
+        for (; i < (k)->full; i++) {                        \
+            enum { count = 1, whole = 1 };                  \
+            statement;                                      \
+        }                                                   \
+        for (; i < (k)->count; i++) {                       \
+            enum { count = 1, whole = 0 };                  \
+            statement;                                      \
+        }                                                   \
+    } while (0)
+
+/* A strand's share of a statistic: taken from it, and put into it. */
+CSM_INLINE vec share(const batch *k, const real *statistic, ptrdiff_t i)
 {
-    real *out = (real *)b->r + row, lane[V_LANES];
-    if (w->along) {
-        *out = v_first(r);
-        return;
-    }
+    return k->along ? v_set(statistic[i]) : v_get(statistic);
+}
+
+CSM_INLINE void put_share(const batch *k, real *statistic, ptrdiff_t i, vec v)
+{
+    if (k->along)
+        statistic[i] = v_first(v);
+    else
+        v_put(statistic, v);
+}
+
+CSM_INLINE void put_wide_share(const batch *k, double *statistic, ptrdiff_t i, wide w)
+{
+    if (k->along)
+        w_put_first(statistic + i, w_hsum(w));
+    else
+        w_put(statistic, w);
+}
+
+/* A row whose first label is negative takes no part in a loss; passes along skip it. */
+CSM_INLINE int is_ignored(const batch *k, ptrdiff_t row)
+{
+    return k->b->ignores && k->b->label[(k->row + row) * k->b->slots] < 0;
+}
+
+CSM_INLINE int skips(const batch *k, ptrdiff_t i) { return k->along && is_ignored(k, i); }
+
+/* One number per row, into r. */
+CSM_INLINE void store_result(const batch *k, vec r)
+{
+    real lane[V_LANES];
     v_put(lane, r);
-    memcpy(out, lane, (size_t)w->lanes * sizeof *out);
+    memcpy((real *)k->b->r + k->row, lane, (size_t)k->rows * sizeof *lane);
 }
 
 /* The largest lane, in all lanes; lanes are not NaN. */
@@ -63,108 +122,132 @@ CSM_INLINE vec v_hmax(vec a)
     return a;
 }
 
-/* The largest logit, NaN passed over; -inf of an empty row. */
-CSM_INLINE vec max_pass(const walk *w, const elem *x, ptrdiff_t xs)
+CSM_INLINE void max_step(const batch *k, const strand *p, ptrdiff_t i, int count, int whole, vec m[4])
 {
-    const ptrdiff_t step = step_of(w, xs);
-    vec a = v_set(-INFINITY), b = a, c = a, d = a;
-    ptrdiff_t i = 0;
-    for (; i + 4 <= w->full; i += 4) {
-        a = v_max(v_load(x + i * step), a);
-        b = v_max(v_load(x + (i + 1) * step), b);
-        c = v_max(v_load(x + (i + 2) * step), c);
-        d = v_max(v_load(x + (i + 3) * step), d);
-    }
-    for (; i < w->count; i++)
-        a = v_max(load_at(w, x, i, step, -INFINITY), a);
-    a = v_max(v_max(a, b), v_max(c, d));
-    return w->along ? v_hmax(a) : a;
+    EACH(u, count) m[u] = v_max(load_at(k, p->x, i + u, p->xs, whole, -INFINITY), m[u]);
 }
 
-/* Whether a row holds a NaN: 1 in its lanes, else 0. For rows whose max is infinite; not on a fast path. */
-CSM_INLINE vec nan_pass(const walk *w, const elem *x, ptrdiff_t xs)
+/* The largest logits, NaN passed over; -inf of an empty row. */
+CSM_INLINE vec max_pass(const batch *k)
 {
-    vec found = v_set(0), one = v_set(1);
-    for (ptrdiff_t i = 0; i < w->count; i++) {
-        vec v = load_at(w, x, i, step_of(w, xs), 0);
-        found = v_max(found, v_sub(one, v_keep(v_eq(v, v), one)));
+    real max[V_LANES] = {0};
+    for (ptrdiff_t r = 0; r < strands(k); r++) {
+        if (skips(k, r))
+            continue;
+        const strand p = strand_of(k, r);
+        const vec none = v_set(-INFINITY);
+        vec m[4] = {none, none, none, none};
+        EACH_VECTOR(k, max_step(k, &p, i, count, whole, m));
+        vec all = v_max(v_max(m[0], m[1]), v_max(m[2], m[3]));
+        put_share(k, max, r, k->along ? v_hmax(all) : all);
     }
-    return w->along ? v_hmax(found) : found;
+    return v_get(max);
 }
 
-/* Sums over a row. Split by a pivot, some logit of the row, whose exponential is left out: where one logit holds
-   nearly all of S, S - e is lost by subtraction, but the sum of the others is right to the last bits. */
+CSM_INLINE void nan_step(const batch *k, const strand *p, ptrdiff_t i, int count, int whole, vec *found)
+{
+    EACH(u, count) {
+        vec v = load_at(k, p->x, i + u, p->xs, whole, 0);
+        *found = v_pick(v_eq(v, v), *found, v_set(1));
+    }
+}
+
+/* Whether a row holds a NaN: 1, else 0. For rows whose max is infinite; not on a fast path. */
+CSM_INLINE vec nan_pass(const batch *k)
+{
+    real found[V_LANES] = {0};
+    for (ptrdiff_t r = 0; r < strands(k); r++) {
+        const strand p = strand_of(k, r);
+        vec any = v_set(0);
+        EACH_VECTOR(k, nan_step(k, &p, i, count, whole, &any));
+        put_share(k, found, r, k->along ? v_hmax(any) : any);
+    }
+    return v_get(found);
+}
+
+/* Sums over each row. */
 typedef struct {
-    wide other;         /* exponentials of the logits that differ from the pivot; all of them without a pivot */
-    vec count;          /* how many logits equal the pivot                                                    */
-    wide drops;         /* soft targets: sum of q (max - x)/T                                                 */
-    wide mass;          /* soft targets: sum of q                                                             */
+    wide other;         /* exponentials of the logits below the max; of all of them without SPLIT   */
+    vec count;          /* SPLIT: how many logits are the max                                       */
+    wide drops;         /* DENSE: sum of c (m - x)/T;  ENTROPY: sum of e (m - x)/T                  */
+    wide mass;          /* DENSE: sum of c, which is g, or WEIGHED                                  */
 } sums;
 
-/* What an exp pass does besides summing; constants at each use. */
-enum { KEEP_EXP = 1, SPLIT = 2, SOFT = 4 };
+/* What a pass does besides; constants at each use. The max is split off where what remains counts:
+   where one logit holds nearly all of S, S - e is lost by subtraction, but the sum of the others is right to the
+   last bits. */
+enum { KEEP_EXP = 1, SPLIT = 2, DENSE = 4, ENTROPY = 8, WEIGHED = 16, IGNORES = 32 };
 
-/* The arrays and numbers of an exp pass. */
-typedef struct {
-    const walk *w;
-    const elem *x, *q;
-    elem *y;
-    ptrdiff_t xstep, qstep, ystep;
-    vec pivot, m;
-    const shift *s;
-    const temper *t;
-    int unit, what;
-} exp_job;
+/* c of vector i: what the loss counts of (m - x)/T + L. That is g, or WEIGHED, w (keep g + smooth); see losses.h. */
+CSM_INLINE vec coefficient(const batch *k, const strand *p, ptrdiff_t i, int whole, int what)
+{
+    const csm_block *b = k->b;
+    if (!(what & WEIGHED))
+        return load_at(k, p->g, i, p->gs, whole, 0);
+    vec c = v_set((real)b->smooth);
+    if (p->g)
+        c = v_fma(v_set((real)b->keep), load_at(k, p->g, i, p->gs, whole, 0), c);
+    if (b->weight)
+        c = v_mul(c, k->along ? load_at(k, b->weight, i, V_LANES, whole, 0) : v_set(((const real *)b->weight)[i]));
+    return k->along && !whole ? v_keep(m_first(k->lanes), c) : c;
+}
 
-/* `count` vectors from the i-th on. They are added in `wide`: each rounding in `real` would cost a softmax an ULP
-   where one logit holds most of the sum. A target of 0 takes no part whatever its logit: 0 * inf = 0. */
-CSM_INLINE void exp_step(const exp_job *j, ptrdiff_t i, int count, sums *s)
+/* `count` vectors of a strand from the i-th on. They are added in `wide`: each rounding in `real` would cost a softmax
+   an ULP where one logit holds most of the sum. A coefficient of 0 takes no part whatever its logit: 0 * inf = 0. */
+CSM_INLINE void exp_step(const batch *k, const strand *p, ptrdiff_t i, int count, int whole,
+                         const shift *s, vec m, int what, sums *sum)
 {
     vec x[4], e[4];
-    EACH(u, count) e[u] = x[u] = load_at(j->w, j->x, i + u, j->xstep, -INFINITY);
-    exp_many(e, count, j->s, j->t, j->unit);
+    EACH(u, count) e[u] = x[u] = load_at(k, p->x, i + u, p->xs, whole, -INFINITY);
+    exp_many(e, count, s, k->t, k->unit);
     EACH(u, count) {
-        if (j->what & KEEP_EXP)
-            store_at(j->w, j->y, i + u, j->ystep, e[u]);
-        if (j->what & SPLIT) {
-            mask differs = v_ne(x[u], j->pivot);
+        if (what & KEEP_EXP)
+            store_at(k, p->y, i + u, p->ys, whole, e[u]);
+        if (what & (DENSE | ENTROPY)) {
+            vec c = what & DENSE ? coefficient(k, p, i + u, whole, what) : e[u], d = drop(m, x[u], k->t, k->unit);
+            sum->drops = w_add(sum->drops, v_keep(v_ne(c, v_set(0)), v_mul(c, d)));
+            if (what & DENSE)
+                sum->mass = w_add(sum->mass, c);
+        }
+        if (what & SPLIT) {
+            mask differs = v_ne(x[u], m);
             e[u] = v_keep(differs, e[u]);
-            s->count = v_add_unless(differs, s->count, v_set(1));
+            sum->count = v_add_unless(differs, sum->count, v_set(1));
         }
-        if (j->what & SOFT) {
-            vec q = load_at(j->w, j->q, i + u, j->qstep, 0), d = drop(j->m, x[u], j->t, j->unit);
-            s->drops = w_add(s->drops, v_keep(v_ne(q, v_set(0)), v_mul(q, d)));
-            s->mass = w_add(s->mass, q);
-        }
-        s->other = w_add(s->other, e[u]);
+        sum->other = w_add(sum->other, e[u]);
     }
 }
 
-/* Exponentials of a row and their sums. KEEP_EXP stores them in y, SPLIT leaves out the pivot, SOFT sums over q. */
-CSM_INLINE sums exp_pass(const walk *w, const elem *x, ptrdiff_t xs, elem *y, ptrdiff_t ys,
-                         const elem *q, ptrdiff_t qs, vec pivot, vec m,
-                         const shift *shifted, const temper *t, int unit, int what)
+/* Exponentials of rows with largest logits m, and their sums. */
+CSM_INLINE sums exp_pass(const batch *k, vec m, const shift *shifted, int what)
 {
-    const exp_job j = {w, x, q, y, step_of(w, xs), step_of(w, qs), step_of(w, ys), pivot, m, shifted, t, unit, what};
-    sums s = {w_zero(), v_set(0), w_zero(), w_zero()};
-    ptrdiff_t i = 0;
-    for (; i + 4 <= w->full; i += 4)
-        exp_step(&j, i, 4, &s);
-    for (; i < w->count; i++)
-        exp_step(&j, i, 1, &s);
-    if (w->along) {
-        s.other = w_hsum(s.other);
+    real c[V_LANES], n0[V_LANES], floor[V_LANES], top[V_LANES], count[V_LANES] = {0};
+    double other[W_SIZE] = {0}, drops[W_SIZE] = {0}, mass[W_SIZE] = {0};
+    v_put(c, shifted->c);
+    v_put(n0, shifted->n0);
+    v_put(floor, shifted->floor);
+    v_put(top, m);
+    for (ptrdiff_t r = 0; r < strands(k); r++) {
+        if (skips(k, r))
+            continue;
+        const strand p = strand_of(k, r);
+        const shift s = {share(k, c, r), share(k, n0, r), share(k, floor, r)};
+        const vec max = share(k, top, r);
+        sums sum = {w_zero(), v_set(0), w_zero(), w_zero()};
+        EACH_VECTOR(k, exp_step(k, &p, i, count, whole, &s, max, what, &sum));
+        put_wide_share(k, other, r, sum.other);
         if (what & SPLIT)
-            s.count = w_round(w_hsum(w_of(s.count)));
-        if (what & SOFT) {
-            s.drops = w_hsum(s.drops);
-            s.mass = w_hsum(s.mass);
-        }
+            put_share(k, count, r, k->along ? w_round(w_hsum(w_of(sum.count))) : sum.count);
+        if (what & (DENSE | ENTROPY))
+            put_wide_share(k, drops, r, sum.drops);
+        if (what & DENSE)
+            put_wide_share(k, mass, r, sum.mass);
     }
-    return s;
+    sums all = {w_get(other), v_get(count), w_get(drops), w_get(mass)};
+    return all;
 }
 
-/* The sum without one logit equal to the pivot, whose exponential is e. */
+/* The sum without one of the largest exponentials, e. */
 CSM_INLINE wide rest_of(const sums *s, vec e)
 {
     return w_add_product(s->other, v_sub(s->count, v_set(1)), e);
@@ -172,16 +255,33 @@ CSM_INLINE wide rest_of(const sums *s, vec e)
 
 CSM_INLINE vec ratio(wide rest, vec e) { return w_round(w_div(rest, w_of(e))); }
 
-/* y = e a + q b in one pass, with a = hi + lo; q NULL: absent. Rows that are not `alive` get 0 whatever e is. */
-CSM_INLINE void scale_pass(const walk *w, elem *y, ptrdiff_t ys, vec hi, vec lo,
-                           const elem *q, ptrdiff_t qs, vec b, const mask *alive)
+/* y = e hi + e lo + c f. */
+CSM_INLINE void scale_step(const batch *k, const strand *p, ptrdiff_t i, int count, int whole,
+                           vec hi, vec lo, vec f, mask lives, int what)
 {
-    const ptrdiff_t ystep = step_of(w, ys), qstep = step_of(w, qs);
-    for (ptrdiff_t i = 0; i < w->count; i++) {
-        vec e = load_at(w, y, i, ystep, 0);
-        vec v = v_fma(e, hi, v_mul(e, lo));
-        if (q)
-            v = v_fma(load_at(w, q, i, qstep, 0), b, v);
-        store_at(w, y, i, ystep, alive ? v_keep(*alive, v) : v);
+    EACH(u, count) {
+        vec e = load_at(k, p->y, i + u, p->ys, whole, 0), v = v_fma(e, hi, v_mul(e, lo));
+        if (what & DENSE)
+            v = v_fma(coefficient(k, p, i + u, whole, what), f, v);
+        store_at(k, p->y, i + u, p->ys, whole, what & IGNORES ? v_keep(lives, v) : v);
+    }
+}
+
+/* y = e a + c f, a and f a number per row; c only where DENSE. Ignored rows get 0 where IGNORES. */
+CSM_INLINE void scale_pass(const batch *k, wide a, vec f, int what)
+{
+    real hi[V_LANES], lo[V_LANES], fs[V_LANES], alive[V_LANES] = {0};
+    vec high, low;
+    w_split(a, &high, &low);
+    v_put(hi, high);
+    v_put(lo, low);
+    v_put(fs, f);
+    for (ptrdiff_t i = 0; what & IGNORES && i < k->rows; i++)
+        alive[i] = !is_ignored(k, i);
+    for (ptrdiff_t s = 0; s < strands(k); s++) {
+        const strand p = strand_of(k, s);
+        const vec h = share(k, hi, s), l = share(k, lo, s), c = share(k, fs, s);
+        const mask lives = v_ne(share(k, alive, s), v_set(0));
+        EACH_VECTOR(k, scale_step(k, &p, i, count, whole, h, l, c, lives, what));
     }
 }

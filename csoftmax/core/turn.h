@@ -4,8 +4,8 @@
    A square of V_LANES rows by V_LANES classes is transposed in registers: step i exchanges bit i of the number of
    a vector with bit i of the number of a lane. */
 
-/* Rows that are turned at a time, and the classes up to which that is ever faster (docs/decisions/0005). */
-enum { TILE_ROWS = 64, FEW_CLASSES = 48 };
+/* Rows that are turned at a time. */
+enum { TILE_ROWS = 64 };
 
 /* Step i in the blocks of 2^(i+1) vectors that begin below n; without the second halves that begin at n or above
    where `all` is 0. */
@@ -63,25 +63,28 @@ static void turn_out(elem *y, ptrdiff_t ys, const elem *tile, ptrdiff_t rows, pt
 /* A block of rows of few classes, by the kernel across rows. */
 static void turned(const csm_block *b, csm_kernel *across)
 {
-    elem x[FEW_CLASSES * TILE_ROWS], g[FEW_CLASSES * TILE_ROWS];
+    elem x[FEW_CLASSES * TILE_ROWS], g[FEW_CLASSES * TILE_ROWS], h[FEW_CLASSES * TILE_ROWS];
     for (ptrdiff_t row = 0; row < b->rows; row += TILE_ROWS) {
         csm_block tile = *b;
         tile.rows = b->rows - row < TILE_ROWS ? b->rows - row : TILE_ROWS;
-        tile.xs = tile.gs = tile.ys = TILE_ROWS;
+        tile.xs = tile.gs = tile.ys = tile.hs = TILE_ROWS;
         turn_in(x, (const elem *)b->x + row * b->xs, b->xs, tile.rows, b->n);
         tile.x = x;
         if (b->g) {
             turn_in(g, (const elem *)b->g + row * b->gs, b->gs, tile.rows, b->n);
             tile.g = g;
         }
-        if (b->y)
-            tile.y = x;
-        if (b->r)
-            tile.r = (real *)b->r + row;
-        if (b->label)
-            tile.label = b->label + row;
+        tile.y = b->y ? x : NULL;
+        tile.h = b->h ? h : NULL;
+        tile.r = b->r ? (real *)b->r + row * b->results : NULL;
+        tile.label = b->label ? b->label + row * b->slots : NULL;
+        tile.coefficient = b->coefficient ? (const real *)b->coefficient + row * b->slots : NULL;
+        tile.sample_weight = b->sample_weight ? b->sample_weight + row : NULL;
+        tile.temperatures = b->temperatures ? b->temperatures + row : NULL;
         across(&tile);
         if (b->y)
             turn_out((elem *)b->y + row * b->ys, b->ys, x, tile.rows, b->n);
+        if (b->h)
+            turn_out((elem *)b->h + row * b->hs, b->hs, h, tile.rows, b->n);
     }
 }

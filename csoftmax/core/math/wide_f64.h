@@ -3,6 +3,11 @@
 
 typedef struct { vec hi, lo; } wide;
 
+#define W_SIZE (2 * V_LANES)
+
+CSM_INLINE wide w_get(const double *p) { wide w = {v_get(p), v_get(p + V_LANES)}; return w; }
+CSM_INLINE void w_put(double *p, wide w) { v_put(p, w.hi); v_put(p + V_LANES, w.lo); }
+CSM_INLINE void w_put_first(double *p, wide w) { *p = v_first(w.hi); p[V_LANES] = v_first(w.lo); }
 CSM_INLINE wide w_of(vec a) { wide w = {a, v_set(0)}; return w; }
 CSM_INLINE wide w_set(double a) { return w_of(v_set(a)); }
 CSM_INLINE wide w_zero(void) { return w_set(0); }

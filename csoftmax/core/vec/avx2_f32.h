@@ -7,12 +7,15 @@ typedef __m256 vec;
 typedef __m256 mask;
 typedef struct { __m256d a, b; } wide;      /* lanes 0..3 and 4..7 */
 #define V_LANES 8
+#define W_SIZE V_LANES
 #define V_FOLDS 3
 
 CSM_INLINE __m256i lanes_below(ptrdiff_t n)
 {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
+
+CSM_INLINE mask m_first(ptrdiff_t n) { return _mm256_castsi256_ps(lanes_below(n)); }
 
 CSM_INLINE vec v_set(real a) { return _mm256_set1_ps(a); }
 CSM_INLINE vec v_load(const elem *p) { return _mm256_loadu_ps(p); }
@@ -102,6 +105,9 @@ CSM_INLINE vec v_zip_hi(vec a, vec b, int i)
 CSM_INLINE real v_first(vec a) { return _mm256_cvtss_f32(a); }
 
 CSM_INLINE wide w_set(double a) { wide w = {_mm256_set1_pd(a), _mm256_set1_pd(a)}; return w; }
+CSM_INLINE wide w_get(const double *p) { wide w = {_mm256_loadu_pd(p), _mm256_loadu_pd(p + 4)}; return w; }
+CSM_INLINE void w_put(double *p, wide w) { _mm256_storeu_pd(p, w.a); _mm256_storeu_pd(p + 4, w.b); }
+CSM_INLINE void w_put_first(double *p, wide w) { *p = _mm256_cvtsd_f64(w.a); }
 CSM_INLINE wide w_zero(void) { return w_set(0); }
 CSM_INLINE wide w_of(vec v)
 {

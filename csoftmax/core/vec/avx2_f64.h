@@ -13,6 +13,8 @@ CSM_INLINE __m256i lanes_below(ptrdiff_t n)
     return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3));
 }
 
+CSM_INLINE mask m_first(ptrdiff_t n) { return _mm256_castsi256_pd(lanes_below(n)); }
+
 CSM_INLINE vec v_set(real a) { return _mm256_set1_pd(a); }
 CSM_INLINE vec v_load(const elem *p) { return _mm256_loadu_pd(p); }
 CSM_INLINE void v_store(elem *p, vec v) { _mm256_storeu_pd(p, v); }

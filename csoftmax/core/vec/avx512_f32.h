@@ -6,6 +6,7 @@ typedef __m512 vec;
 typedef __mmask16 mask;
 typedef struct { __m512d a, b; } wide;      /* lanes 0..7 and 8..15 */
 #define V_LANES 16
+#define W_SIZE V_LANES
 #define V_FOLDS 4
 
 CSM_INLINE mask m_first(ptrdiff_t n) { return (mask)((1u << n) - 1); }
@@ -73,6 +74,9 @@ CSM_INLINE vec v_zip_hi(vec a, vec b, int i)
 CSM_INLINE real v_first(vec a) { return _mm512_cvtss_f32(a); }
 
 CSM_INLINE wide w_set(double a) { wide w = {_mm512_set1_pd(a), _mm512_set1_pd(a)}; return w; }
+CSM_INLINE wide w_get(const double *p) { wide w = {_mm512_loadu_pd(p), _mm512_loadu_pd(p + 8)}; return w; }
+CSM_INLINE void w_put(double *p, wide w) { _mm512_storeu_pd(p, w.a); _mm512_storeu_pd(p + 8, w.b); }
+CSM_INLINE void w_put_first(double *p, wide w) { *p = _mm512_cvtsd_f64(w.a); }
 CSM_INLINE wide w_zero(void) { return w_set(0); }
 CSM_INLINE wide w_of(vec v)
 {

@@ -6,7 +6,10 @@ typedef float vec;
 typedef int mask;
 typedef double wide;
 #define V_LANES 1
+#define W_SIZE V_LANES
 #define V_FOLDS 0
+
+CSM_INLINE mask m_first(ptrdiff_t n) { return n > 0; }
 
 CSM_INLINE vec v_set(real a) { return a; }
 CSM_INLINE vec v_load(const elem *p) { return *p; }
@@ -63,6 +66,9 @@ CSM_INLINE vec v_zip_lo(vec a, vec b, int i) { (void)b, (void)i; return a; }
 CSM_INLINE vec v_zip_hi(vec a, vec b, int i) { (void)a, (void)i; return b; }
 CSM_INLINE real v_first(vec a) { return a; }
 
+CSM_INLINE wide w_get(const double *p) { return *p; }
+CSM_INLINE void w_put(double *p, wide w) { *p = w; }
+CSM_INLINE void w_put_first(double *p, wide w) { *p = w; }
 CSM_INLINE wide w_zero(void) { return 0; }
 CSM_INLINE wide w_set(double a) { return a; }
 CSM_INLINE wide w_of(vec a) { return a; }

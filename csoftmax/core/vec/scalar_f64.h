@@ -8,6 +8,8 @@ typedef int mask;
 #define V_LANES 1
 #define V_FOLDS 0
 
+CSM_INLINE mask m_first(ptrdiff_t n) { return n > 0; }
+
 CSM_INLINE vec v_set(real a) { return a; }
 CSM_INLINE vec v_load(const elem *p) { return *p; }
 CSM_INLINE void v_store(elem *p, vec v) { *p = v; }

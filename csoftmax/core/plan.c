@@ -1,0 +1,144 @@
+/* Arranges the axes of a call and chooses how it is computed. Includes plan.h. */
+#include "plan.h"
+
+#include <stdint.h>
+#include <string.h>
+
+/* Bytes of scratch a thread stages rows in: they stay in the second-level cache. */
+#define STAGE_BYTES (256 * 1024)
+
+static ptrdiff_t product(const ptrdiff_t *shape, int ndim)
+{
+    ptrdiff_t p = 1;
+    for (int i = 0; i < ndim; i++)
+        p *= shape[i];
+    return p;
+}
+
+static ptrdiff_t distance(ptrdiff_t stride) { return stride < 0 ? -stride : stride; }
+
+/* Sorts `ndim` axes of the call from `first` on, by x's stride, into `order`. */
+static void sort_axes(const csm_call *c, int first, int ndim, int *order)
+{
+    for (int i = 0; i < ndim; i++) {
+        int j = i;
+        for (; j > 0 && distance(c->x.stride[order[j - 1]]) < distance(c->x.stride[first + i]); j--)
+            order[j] = order[j - 1];
+        order[j] = first + i;
+    }
+}
+
+/* Takes the axes in `order`; joins neighbours that one stride serves in every operand, if asked. */
+static void take_axes(axes *a, const plan *p, int ndim, const int *order, int join)
+{
+    a->ndim = 0;
+    for (int i = 0; i < ndim; i++) {
+        int axis = order[i], last = a->ndim - 1, joins = join && last >= 0;
+        ptrdiff_t length = p->call->shape[axis];
+        if (join && length == 1)
+            continue;
+        for (int k = 0; k < OPERANDS; k++)
+            if (joins && p->operand[k].data)
+                joins = a->stride[k][last] == p->operand[k].stride[axis] * length;
+        if (joins)
+            a->shape[last] *= length;
+        else
+            a->shape[last = a->ndim++] = length;
+        for (int k = 0; k < OPERANDS; k++)
+            a->stride[k][last] = p->operand[k].data ? p->operand[k].stride[axis] : 0;
+    }
+}
+
+/* Whether every stride is a whole number of aligned native elements of the computation's dtype. */
+static int is_plain(const plan *p, int k)
+{
+    const csm_array *a = &p->operand[k];
+    ptrdiff_t size = csm_itemsize(p->call->dtype);
+    if (a->dtype != p->call->dtype || a->swapped || (uintptr_t)a->data % (size_t)size)
+        return 0;
+    for (int i = 0; i < p->rows.ndim; i++)
+        if (p->rows.stride[k][i] % size)
+            return 0;
+    for (int i = 0; i < p->classes.ndim; i++)
+        if (p->classes.stride[k][i] % size)
+            return 0;
+    return 1;
+}
+
+static void choose_layout(plan *p)
+{
+    const csm_call *c = p->call;
+    const ptrdiff_t size = csm_itemsize(c->dtype);
+    const int changes = c->where.data || c->softcap != 0;       /* x, and so its gradient */
+    int along = p->classes.ndim <= 1 && !changes, plain[OPERANDS], adjacent[OPERANDS];
+    int across = along && p->table->kernel[c->op][CSM_ACROSS];
+    for (int k = 0; k < WHERE; k++) {
+        plain[k] = !p->operand[k].data || is_plain(p, k);
+        adjacent[k] = p->n <= 1 || class_stride(p, k) == size;
+        if (p->operand[k].data) {
+            along = along && plain[k] && adjacent[k];
+            across = across && plain[k] && row_stride(p, k) == size;
+        }
+    }
+    p->layout = !along && across && 2 * p->run >= p->table->lanes ? CSM_ACROSS : CSM_ALONG;
+    for (int k = 0; k < WHERE; k++)
+        p->staged[k] = p->layout == CSM_ALONG && p->operand[k].data
+                       && !(plain[k] && adjacent[k] && p->classes.ndim <= 1);
+    p->staged[X] |= changes;
+    p->staged[Y] |= c->softcap != 0 && c->y.data;
+}
+
+/* Jacobians whose rows follow each other evenly make one run; x stands still within each and moves between them. */
+static void join_jacobians(plan *p)
+{
+    const int last = p->rows.ndim - 1;
+    if (p->rows.stride[Y][last - 1] == p->rows.stride[Y][last] * p->n) {
+        p->run *= p->rows.shape[last - 1];
+        p->run_axes = 2;
+    }
+}
+
+/* Scratch of a thread: x and y share theirs, but for Jacobians; g and h have their own. And a byte a row. */
+static void measure_stage(plan *p)
+{
+    const int shared = p->staged[X] && p->staged[Y] && p->call->op != CSM_JACOBIAN;
+    const ptrdiff_t arrays = p->staged[X] + p->staged[G] + p->staged[Y] + p->staged[H] - shared;
+    const ptrdiff_t row = arrays * p->n * csm_itemsize(p->call->dtype) + 1;
+    p->stage_rows = arrays ? STAGE_BYTES / row + 1 : PTRDIFF_MAX;
+    p->stage_rows = p->stage_rows < p->count ? p->stage_rows : p->count;
+    p->stage_bytes = arrays ? (size_t)(p->stage_rows * row + 63) / 64 * 64 : 0;
+}
+
+void csm_make_plan(plan *p, csm_call *c)
+{
+    memset(p, 0, offsetof(plan, rows));
+    p->call = c;
+    p->table = csm_table_of(c->dtype);
+    p->operand[X] = c->x;
+    p->operand[G] = c->g;
+    p->operand[Y] = c->y;
+    p->operand[H] = c->h;
+    p->operand[WHERE] = c->where;
+    int row_order[CSM_MAX_NDIM], class_order[CSM_MAX_NDIM], sorts = c->op != CSM_JACOBIAN;
+    sort_axes(c, 0, sorts ? c->ndim : 0, row_order);
+    sort_axes(c, c->ndim, c->nclass, class_order);
+    for (int i = 0; i < c->ndim && !sorts; i++)
+        row_order[i] = i;
+    take_axes(&p->rows, p, c->ndim, row_order, sorts);
+    take_axes(&p->classes, p, c->nclass, class_order, 1);
+    p->count = product(c->shape, c->ndim);
+    p->n = product(c->shape + c->ndim, c->nclass);
+    p->run = p->rows.ndim ? p->rows.shape[p->rows.ndim - 1] : 1;
+    p->run_axes = p->rows.ndim > 0;
+    p->slots = c->slots ? c->slots : 1;
+    p->results = c->op == CSM_SELECTIVE ? p->slots : 1;
+    ptrdiff_t position = 1;
+    for (int i = c->ndim - 1; i >= 0; i--) {
+        p->position[row_order[i]] = position;
+        position *= c->shape[row_order[i]];
+    }
+    choose_layout(p);
+    if (c->op == CSM_JACOBIAN && p->rows.ndim > 1 && !p->staged[X] && !p->staged[Y])
+        join_jacobians(p);
+    measure_stage(p);
+}

@@ -1,0 +1,83 @@
+/* How a call is cut into blocks that a kernel takes: the axes in computing order, the layout, what goes through
+   scratch, and what is given per row, in that order. Includes convert.h, kernels.h, fpenv.h. */
+#ifndef CSM_PLAN_H
+#define CSM_PLAN_H
+
+#include "convert.h"
+#include "fpenv.h"
+#include "kernels.h"
+
+enum { X, G, Y, H, WHERE, OPERANDS };
+
+/* Axes in the order in which they are computed, largest stride of x first, joined where all operands allow it. */
+typedef struct {
+    int ndim;
+    ptrdiff_t shape[CSM_MAX_NDIM];
+    ptrdiff_t stride[OPERANDS][CSM_MAX_NDIM];   /* bytes */
+} axes;
+
+/* What comes with the rows, per row in computing order; see kernels.h. */
+typedef struct {
+    ptrdiff_t *label;
+    void *coefficient, *weight;
+    const double *sample_weight, *temperatures;
+    void *result;
+    ptrdiff_t valid;                    /* rows that are not ignored                            */
+    double divisor;                     /* of the loss                                          */
+    void *own[5];                       /* what csm_drop_rows frees                             */
+} row_data;
+
+typedef struct {
+    csm_call *call;
+    const csm_table *table;
+    csm_array operand[OPERANDS];
+    ptrdiff_t count, n, run;            /* rows, classes, rows that follow each other at one stride */
+    int run_axes;                       /* axes of rows in a run: 1, or 2 of joined Jacobians */
+    int layout;                         /* CSM_ALONG, CSM_ACROSS */
+    int staged[OPERANDS];               /* operands that go through scratch; only CSM_ALONG */
+    ptrdiff_t stage_rows;               /* at most so many rows at a time */
+    size_t stage_bytes;                 /* of scratch of one thread */
+    ptrdiff_t slots, results;           /* labels and results per row */
+    row_data given;
+    double scale;                       /* of the loss gradient: 1/(temperature divisor) */
+    int threads;
+    char *scratch;                      /* of all threads */
+    ptrdiff_t begin, end;               /* the rows of this slice */
+    csm_fpenv env;                      /* the caller's */
+    axes rows, classes;
+    ptrdiff_t position[CSM_MAX_NDIM];   /* of a row in computing order, per step along the call's axes */
+} plan;
+
+void csm_make_plan(plan *p, csm_call *c);
+
+/* The stride of an operand along the last axis of rows, or along the classes if there is one axis of them. */
+static inline ptrdiff_t row_stride(const plan *p, int k)
+{
+    return p->rows.ndim ? p->rows.stride[k][p->rows.ndim - 1] : 0;
+}
+
+static inline ptrdiff_t class_stride(const plan *p, int k) { return p->classes.ndim ? p->classes.stride[k][0] : 0; }
+
+/* Where the index-th of the elements counted over `ndim` axes lies. */
+static inline ptrdiff_t offset_of(ptrdiff_t index, int ndim, const ptrdiff_t *shape, const ptrdiff_t *stride)
+{
+    ptrdiff_t offset = 0;
+    for (int i = ndim - 1; i >= 0; i--) {
+        offset += index % shape[i] * stride[i];
+        index /= shape[i];
+    }
+    return offset;
+}
+
+/* Reads and checks all that is given per row; nothing has been written when it fails. */
+csm_status csm_take_rows(plan *p);
+
+/* Gives the results to the caller, and frees what csm_take_rows took. */
+void csm_give_results(const plan *p);
+void csm_drop_rows(plan *p);
+
+/* `rows` rows of the arrays at `far`, to scratch where they are staged, and back; `at` is where the kernel has them. */
+void csm_stage_in(const plan *p, char *scratch, char *const far[], char *at[], ptrdiff_t rows);
+void csm_stage_out(const plan *p, char *scratch, char *const far[], char *const at[], char *results, ptrdiff_t rows);
+
+#endif

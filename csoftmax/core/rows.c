@@ -1,0 +1,252 @@
+/* What comes with the rows of a call: labels and what they count, weights, temperatures, the results. All is read once
+   into private adjacent copies in computing order, and checked, before anything is written. Includes plan.h. */
+#include "plan.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void *own(plan *p, size_t bytes)
+{
+    void *memory = malloc(bytes + 1);
+    for (int i = 0; memory; i++)
+        if (!p->given.own[i])
+            return p->given.own[i] = memory;
+    return NULL;
+}
+
+static void put_real(void *to, csm_dtype dtype, ptrdiff_t i, double v)
+{
+    if (dtype == CSM_F32)
+        ((float *)to)[i] = (float)v;
+    else
+        ((double *)to)[i] = v;
+}
+
+static double get_real(const void *from, csm_dtype dtype, ptrdiff_t i)
+{
+    return dtype == CSM_F32 ? ((const float *)from)[i] : ((const double *)from)[i];
+}
+
+/* The rows in C order, line by line along their last axis. */
+typedef struct {
+    int outer;                      /* axes before the last     */
+    ptrdiff_t inner, step;          /* rows of a line, and how far apart they are in computing order */
+} lines;
+
+static lines lines_of(const plan *p)
+{
+    const csm_call *c = p->call;
+    lines l = {c->ndim > 1 ? c->ndim - 1 : 0, c->ndim ? c->shape[c->ndim - 1] : 1,
+               c->ndim ? p->position[c->ndim - 1] : 1};
+    return l;
+}
+
+/* Where line i begins in computing order, and in an array. */
+static ptrdiff_t line_start(const plan *p, ptrdiff_t i, const lines *l)
+{
+    return offset_of(i, l->outer, p->call->shape, p->position);
+}
+
+static char *line_of(const plan *p, const csm_array *a, ptrdiff_t i, const lines *l)
+{
+    return (char *)a->data + offset_of(i, l->outer, p->call->shape, a->stride);
+}
+
+static ptrdiff_t last_stride(const plan *p, const csm_array *a) { return p->call->ndim ? a->stride[p->call->ndim - 1] : 0; }
+
+/* Whether an array holds `each` numbers of a dtype per row as they are computed. */
+static int in_order(const plan *p, const csm_array *a, csm_dtype dtype, ptrdiff_t each)
+{
+    const csm_call *c = p->call;
+    const ptrdiff_t size = csm_itemsize(dtype);
+    int fit = a->data && a->dtype == dtype && !a->swapped && !((uintptr_t)a->data % (size_t)size);
+    for (int i = 0; i < c->ndim && fit; i++)
+        fit = c->shape[i] == 1 || a->stride[i] == p->position[i] * each * size;
+    return fit && (each == 1 || a->stride[c->ndim] == size);
+}
+
+/* One float64 per row: the array itself, or a copy; NULL if there is none, or no memory (*status). */
+static const double *take_numbers(plan *p, const csm_array *a, csm_status *status)
+{
+    if (!a->data || in_order(p, a, CSM_F64, 1))
+        return a->data;
+    const lines l = lines_of(p);
+    double *copy = own(p, (size_t)p->count * sizeof *copy);
+    if (!copy)
+        *status = CSM_NO_MEMORY;
+    for (ptrdiff_t i = 0; copy && i < p->count / (l.inner ? l.inner : 1); i++) {
+        const char *src = line_of(p, a, i, &l);
+        double *dst = copy + line_start(p, i, &l);
+        for (ptrdiff_t j = 0; j < l.inner; j++)
+            memcpy(dst + j * l.step, src + j * last_stride(p, a), sizeof *dst);
+    }
+    return copy;
+}
+
+/* All labels; the first bad one in C order is reported. */
+static csm_status take_labels(plan *p)
+{
+    csm_call *c = p->call;
+    csm_labels rule = {.n = p->n, .ignores = c->ignores, .ignored = c->ignore_index};
+    const lines l = lines_of(p);
+    csm_status bad = CSM_OK;
+    for (ptrdiff_t i = 0; i * l.inner < p->count; i++) {
+        for (ptrdiff_t slot = 0; slot < p->slots; slot++) {
+            const char *src = line_of(p, &c->target, i, &l) + (c->slots ? slot * c->target.stride[c->ndim] : 0);
+            csm_status status = csm_read_labels(p->given.label + line_start(p, i, &l) * p->slots + slot, l.step * p->slots,
+                                                src, c->target.dtype, c->target.swapped, last_stride(p, &c->target),
+                                                l.inner, &rule);
+            ptrdiff_t at = (i * l.inner + rule.bad) * p->slots + slot;
+            if (status != CSM_OK && (bad == CSM_OK || at < c->bad_row)) {
+                bad = status;
+                c->bad_row = at;
+                memcpy(c->bad_label, rule.text, sizeof rule.text);
+            }
+        }
+        if (bad != CSM_OK)
+            return bad;
+    }
+    return CSM_OK;
+}
+
+/* What each label counts: its probability times its class's weight times what smoothing leaves of it. */
+static void take_coefficients(plan *p)
+{
+    const csm_call *c = p->call;
+    const lines l = lines_of(p);
+    const double *weight = c->weight.data;
+    for (ptrdiff_t i = 0; i * l.inner < p->count; i++)
+        for (ptrdiff_t j = 0; j < l.inner; j++)
+            for (ptrdiff_t slot = 0; slot < p->slots; slot++) {
+                const ptrdiff_t at = (line_start(p, i, &l) + j * l.step) * p->slots + slot, label = p->given.label[at];
+                double counts = 1 - c->label_smoothing;
+                if (c->prob.data) {
+                    double prob;
+                    memcpy(&prob, line_of(p, &c->prob, i, &l) + j * last_stride(p, &c->prob)
+                                  + (c->slots ? slot * c->prob.stride[c->ndim] : 0), sizeof prob);
+                    counts *= prob;
+                }
+                if (weight && label >= 0)
+                    counts *= weight[label];
+                put_real(p->given.coefficient, c->dtype, at, label < 0 ? 0 : counts);
+            }
+}
+
+/* A row is ignored if it has no label; the kernels look at the first, so a label is brought there. */
+static void count_rows(plan *p)
+{
+    row_data *g = &p->given;
+    g->valid = 0;
+    for (ptrdiff_t row = 0; row < p->count; row++) {
+        ptrdiff_t *label = g->label + row * p->slots, slot = 0;
+        while (slot < p->slots && label[slot] < 0)
+            slot++;
+        if (slot == p->slots)
+            continue;
+        g->valid++;
+        if (slot == 0)
+            continue;
+        label[0] = label[slot];
+        label[slot] = -1;
+        if (g->coefficient) {
+            put_real(g->coefficient, p->call->dtype, row * p->slots,
+                     get_real(g->coefficient, p->call->dtype, row * p->slots + slot));
+            put_real(g->coefficient, p->call->dtype, row * p->slots + slot, 0);
+        }
+    }
+}
+
+/* D of the mean: the weights of the labels, or the rows, that are not ignored. */
+static double divisor_of(const plan *p)
+{
+    const csm_call *c = p->call;
+    const double *weight = c->weight.data;
+    double sum = 0, low = 0;
+    if (c->reduction != CSM_MEAN)
+        return 1;
+    if (c->normalizer != 0)
+        return c->normalizer;
+    if (!weight || c->op != CSM_CROSS_ENTROPY || c->prob.data)
+        return (double)p->given.valid;
+    for (ptrdiff_t row = 0; row < p->count; row++) {
+        const ptrdiff_t label = p->given.label[row];
+        const double w = label < 0 ? 0 : weight[label], s = sum + w, t = s - sum;
+        low += (sum - (s - t)) + (w - t);
+        sum = s;
+    }
+    return sum + low;
+}
+
+csm_status csm_take_rows(plan *p)
+{
+    csm_call *c = p->call;
+    row_data *g = &p->given;
+    const size_t size = (size_t)csm_itemsize(c->dtype), labels = (size_t)(p->count * p->slots);
+    csm_status status = CSM_OK;
+    g->valid = p->count;
+    if (c->target.data) {
+        if (!(g->label = own(p, labels * sizeof *g->label)))
+            return CSM_NO_MEMORY;
+        if ((status = take_labels(p)) != CSM_OK)
+            return status;
+        if (c->weight.data || c->prob.data || c->label_smoothing != 0) {
+            if (!(g->coefficient = own(p, labels * size)))
+                return CSM_NO_MEMORY;
+            take_coefficients(p);
+        }
+        count_rows(p);
+    }
+    if (c->weight.data) {
+        if (!(g->weight = own(p, (size_t)p->n * size)))
+            return CSM_NO_MEMORY;
+        for (ptrdiff_t j = 0; j < p->n; j++)
+            put_real(g->weight, c->dtype, j, ((const double *)c->weight.data)[j]);
+    }
+    g->divisor = divisor_of(p);
+    g->temperatures = take_numbers(p, &c->temperatures, &status);
+    g->sample_weight = take_numbers(p, &c->sample_weight, &status);
+    if (c->r.data || c->loss) {
+        g->result = in_order(p, &c->r, c->dtype, p->results) ? c->r.data : own(p, (size_t)(p->count * p->results) * size);
+        status = g->result ? status : CSM_NO_MEMORY;
+    }
+    return status;
+}
+
+/* Pairwise over blocks of eight strided sums: the order depends on the count alone, the error grows with its log. */
+static double sum_of(const void *real, csm_dtype dtype, ptrdiff_t begin, ptrdiff_t end)
+{
+    if (end - begin > 64) {
+        ptrdiff_t middle = begin + (end - begin) / 2;
+        return sum_of(real, dtype, begin, middle) + sum_of(real, dtype, middle, end);
+    }
+    double s[8] = {0};
+    for (ptrdiff_t i = begin; i < end; i++)
+        s[(i - begin) % 8] += get_real(real, dtype, i);
+    return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
+}
+
+void csm_give_results(const plan *p)
+{
+    const csm_call *c = p->call;
+    const ptrdiff_t size = csm_itemsize(c->dtype);
+    const lines l = lines_of(p);
+    if (c->loss) {
+        *c->loss = sum_of(p->given.result, c->dtype, 0, p->count) / p->given.divisor;
+        *c->loss = c->dtype == CSM_F32 ? (float)*c->loss : *c->loss;
+    }
+    if (!c->r.data || p->given.result == c->r.data)
+        return;
+    for (ptrdiff_t i = 0; i * l.inner < p->count; i++)
+        for (ptrdiff_t j = 0; j < l.inner; j++)
+            csm_write(line_of(p, &c->r, i, &l) + j * last_stride(p, &c->r), c->r.dtype, c->r.swapped,
+                      p->results > 1 ? c->r.stride[c->ndim] : 0,
+                      (const char *)p->given.result + (line_start(p, i, &l) + j * l.step) * p->results * size,
+                      c->dtype, p->results);
+}
+
+void csm_drop_rows(plan *p)
+{
+    for (size_t i = 0; i < sizeof p->given.own / sizeof *p->given.own; i++)
+        free(p->given.own[i]);
+}

@@ -1,0 +1,138 @@
+/* Rows that kernels cannot take as they are go through scratch: other dtypes, byte orders, alignments and strides,
+   classes over several axes, classes that take no part, capped logits. Includes plan.h. */
+#include "plan.h"
+
+#include <math.h>
+
+/* Lines of a row: its last class axis, as often as the others have entries. */
+typedef struct {
+    int outer;
+    ptrdiff_t lines, inner, bytes;
+} row_lines;
+
+static row_lines lines_of(const plan *p)
+{
+    const axes *c = &p->classes;
+    row_lines l = {c->ndim > 1 ? c->ndim - 1 : 0, 1, c->ndim ? c->shape[c->ndim - 1] : 1, 0};
+    for (int i = 0; i < l.outer; i++)
+        l.lines *= c->shape[i];
+    l.bytes = l.inner * csm_itemsize(p->call->dtype);
+    return l;
+}
+
+static ptrdiff_t line_step(const plan *p, int k) { return p->classes.ndim ? p->classes.stride[k][p->classes.ndim - 1] : 0; }
+
+static char *line_at(const plan *p, int k, char *row, ptrdiff_t i, const row_lines *l)
+{
+    return row + offset_of(i, l->outer, p->classes.shape, p->classes.stride[k]);
+}
+
+/* `rows` rows of operand k between the array, from `far` on, and adjacent rows at `near`: in, or back. */
+static void convert_rows(const plan *p, int k, char *near, char *far, ptrdiff_t rows, int back)
+{
+    const csm_array *a = &p->operand[k];
+    const csm_dtype dtype = p->call->dtype;
+    row_lines l = lines_of(p);
+    const ptrdiff_t step = l.inner > 1 ? line_step(p, k) : row_stride(p, k);
+    if (!l.outer && l.inner * step == row_stride(p, k)) {       /* rows that follow each other are one line */
+        l.inner *= rows;
+        rows = 1;
+    }
+    for (ptrdiff_t r = 0; r < rows; r++, far += row_stride(p, k))
+        for (ptrdiff_t i = 0; i < l.lines; i++, near += l.bytes) {
+            char *line = line_at(p, k, far, i, &l);
+            if (back)
+                csm_write(line, a->dtype, a->swapped, step, near, dtype, l.inner);
+            else
+                csm_read(near, dtype, line, a->dtype, a->swapped, step, l.inner);
+        }
+}
+
+/* -inf where a class takes no part; returns whether any does. */
+static int mask_row(const plan *p, char *near, const char *where)
+{
+    const row_lines l = lines_of(p);
+    const ptrdiff_t step = line_step(p, WHERE);
+    int any = 0;
+    for (ptrdiff_t i = 0; i < l.lines; i++, near += l.bytes) {
+        const char *line = line_at(p, WHERE, (char *)where, i, &l);
+        for (ptrdiff_t j = 0; j < l.inner; j++) {
+            const int takes_part = line[j * step] != 0;
+            any |= takes_part;
+            if (p->call->dtype == CSM_F32)
+                ((float *)near)[j] = takes_part ? ((float *)near)[j] : -HUGE_VALF;
+            else
+                ((double *)near)[j] = takes_part ? ((double *)near)[j] : -HUGE_VAL;
+        }
+    }
+    return any;
+}
+
+/* What a row without any class is: nothing, or the logarithm of it. */
+static void fill_row(const plan *p, char *near, ptrdiff_t count)
+{
+    const int log = p->call->op == CSM_LOG_SOFTMAX || p->call->op == CSM_LOGSUMEXP;
+    for (ptrdiff_t j = 0; j < count; j++)
+        if (p->call->dtype == CSM_F32)
+            ((float *)near)[j] = log ? -HUGE_VALF : 0;
+        else
+            ((double *)near)[j] = log ? -HUGE_VAL : 0;
+}
+
+/* The gradient with respect to the logits from that with respect to the capped ones, of one row. */
+static void uncap_row(const plan *p, char *near, char *far)
+{
+    enum { PIECE = 512 };
+    double x[PIECE];
+    const csm_array *a = &p->operand[X];
+    const row_lines l = lines_of(p);
+    const ptrdiff_t step = line_step(p, X), size = csm_itemsize(p->call->dtype);
+    for (ptrdiff_t i = 0; i < l.lines; i++)
+        for (ptrdiff_t j = 0; j < l.inner; j += PIECE, near += PIECE * size) {
+            const ptrdiff_t count = l.inner - j < PIECE ? l.inner - j : PIECE;
+            csm_read(x, p->call->dtype, line_at(p, X, far, i, &l) + j * step, a->dtype, a->swapped, step, count);
+            p->table->uncap(near, x, count, p->call->softcap);
+        }
+}
+
+/* The bytes after the arrays in the scratch: whether a row of the block has a class that takes part. */
+static char *any_class(const plan *p, char *scratch) { return scratch + p->stage_bytes - p->stage_rows; }
+
+void csm_stage_in(const plan *p, char *scratch, char *const far[], char *at[], ptrdiff_t rows)
+{
+    const csm_call *c = p->call;
+    const int is_jacobian = c->op == CSM_JACOBIAN;
+    const ptrdiff_t size = csm_itemsize(c->dtype), bytes = p->stage_rows * p->n * size;
+    char *next = scratch;
+    for (int k = 0; k < WHERE; k++) {
+        at[k] = far[k];
+        if (!p->staged[k])
+            continue;
+        at[k] = k == Y && p->staged[X] && !is_jacobian ? at[X] : next;
+        next += at[k] == next ? bytes : 0;
+        if (k == X || k == G)
+            convert_rows(p, k, at[k], far[k], is_jacobian && k == X ? 1 : rows, 0);
+    }
+    for (ptrdiff_t r = 0; c->where.data && r < rows; r++)
+        any_class(p, scratch)[r] = (char)mask_row(p, at[X] + r * p->n * size, far[WHERE] + r * row_stride(p, WHERE));
+    if (c->softcap != 0)
+        p->table->cap(at[X], rows * p->n, c->softcap);
+}
+
+void csm_stage_out(const plan *p, char *scratch, char *const far[], char *const at[], char *results, ptrdiff_t rows)
+{
+    const csm_call *c = p->call;
+    const ptrdiff_t size = csm_itemsize(c->dtype), step = p->staged[Y] ? p->n * size : row_stride(p, Y);
+    for (ptrdiff_t r = 0; r < rows; r++) {
+        const int empty = c->where.data && !any_class(p, scratch)[r];
+        if (empty && at[Y])
+            fill_row(p, at[Y] + r * step, p->n);
+        if (empty && results)
+            fill_row(p, results + r * size, 1);
+        if (c->softcap != 0 && at[Y])
+            uncap_row(p, at[Y] + r * step, far[X] + r * row_stride(p, X));
+    }
+    for (int k = Y; k <= H; k++)
+        if (p->staged[k])
+            convert_rows(p, k, at[k], far[k], rows, 1);
+}

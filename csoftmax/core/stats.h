@@ -27,6 +27,7 @@ typedef struct {
     const elem *x, *g;
     elem *y, *h;
     ptrdiff_t xs, gs, ys, hs;
+    ptrdiff_t next;         /* from x to the next batch */
 } strand;
 
 CSM_INLINE ptrdiff_t strands(const batch *k) { return k->along ? k->rows : 1; }
@@ -39,7 +40,7 @@ CSM_INLINE strand strand_of(const batch *k, ptrdiff_t i)
     strand a = {(const elem *)b->x + row * xs, b->g ? (const elem *)b->g + row * gs : NULL,
                 b->y ? (elem *)b->y + row * ys : NULL, b->h ? (elem *)b->h + row * hs : NULL,
                 k->along ? V_LANES : b->xs, k->along ? V_LANES : b->gs,
-                k->along ? V_LANES : b->ys, k->along ? V_LANES : b->hs};
+                k->along ? V_LANES : b->ys, k->along ? V_LANES : b->hs, k->rows * xs};
     return a;
 }
 
@@ -193,11 +194,14 @@ CSM_INLINE vec coefficient(const batch *k, const strand *p, ptrdiff_t i, int who
 }
 
 /* `count` vectors of a strand from the i-th on. They are added in `wide`: each rounding in `real` would cost a softmax
-   an ULP where one logit holds most of the sum. A coefficient of 0 takes no part whatever its logit: 0 * inf = 0. */
+   an ULP where one logit holds most of the sum (docs/decisions/0002). A coefficient of 0 takes no part whatever its
+   logit: 0 * inf = 0. Meanwhile the logits of the next batch are fetched: this pass computes, the others move. */
 CSM_INLINE void exp_step(const batch *k, const strand *p, ptrdiff_t i, int count, int whole,
                          const shift *s, vec m, int what, sums *sum)
 {
     vec x[4], e[4];
+    if (whole)
+        EACH(u, count) __builtin_prefetch(p->x + (i + u) * p->xs + p->next);
     EACH(u, count) e[u] = x[u] = load_at(k, p->x, i + u, p->xs, whole, -INFINITY);
     exp_many(e, count, s, k->t, k->unit);
     EACH(u, count) {
@@ -214,8 +218,11 @@ CSM_INLINE void exp_step(const batch *k, const strand *p, ptrdiff_t i, int count
             e[u] = v_keep(differs, e[u]);
             sum->count = v_add_unless(differs, sum->count, v_set(1));
         }
-        sum->other = w_add(sum->other, e[u]);
     }
+    for (int u = 0; u + 2 <= count; u += 2)
+        sum->other = w_add_pair(sum->other, e[u], e[u + 1]);
+    if (count % 2)
+        sum->other = w_add(sum->other, e[count - 1]);
 }
 
 /* Exponentials of rows with largest logits m, and their sums. */

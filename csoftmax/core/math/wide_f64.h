@@ -20,6 +20,8 @@ CSM_INLINE wide w_add(wide w, vec v)
     return w;
 }
 
+CSM_INLINE wide w_add_pair(wide w, vec a, vec b) { return w_add(w_add(w, a), b); }
+
 CSM_INLINE wide w_add_product(wide w, vec a, vec b)
 {
     vec p = v_mul(a, b);

@@ -104,6 +104,7 @@ CSM_INLINE wide w_div(wide x, wide y)
     return w;
 }
 CSM_INLINE wide w_add(wide w, vec v) { return w_sum(w, w_of(v)); }
+CSM_INLINE wide w_add_pair(wide w, vec a, vec b) { return w_add(w, v_add(a, b)); }
 CSM_INLINE wide w_add_product(wide w, vec a, vec b)
 {
     wide x = w_of(a), y = w_of(b);

@@ -73,6 +73,7 @@ CSM_INLINE wide w_zero(void) { return 0; }
 CSM_INLINE wide w_set(double a) { return a; }
 CSM_INLINE wide w_of(vec a) { return a; }
 CSM_INLINE wide w_add(wide w, vec v) { return w + v; }
+CSM_INLINE wide w_add_pair(wide w, vec a, vec b) { return w_add(w, v_add(a, b)); }
 CSM_INLINE wide w_add_product(wide w, vec a, vec b) { return w + (double)a * b; }
 CSM_INLINE wide w_sum(wide a, wide b) { return a + b; }
 CSM_INLINE wide w_sub(wide a, wide b) { return a - b; }

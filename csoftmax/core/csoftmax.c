@@ -17,7 +17,7 @@ static void compute_block(const plan *p, ptrdiff_t first, ptrdiff_t rows, char *
 {
     const csm_call *c = p->call;
     const row_data *g = &p->given;
-    const ptrdiff_t size = csm_itemsize(c->dtype), lead = first / p->run, i = first % p->run;
+    const ptrdiff_t size = csm_itemsize(c->dtype), lead = first < p->run ? 0 : first / p->run, i = first - lead * p->run;
     const int lead_axes = p->rows.ndim - p->run_axes;
     char *at[OPERANDS] = {NULL}, *far[OPERANDS] = {NULL};
     ptrdiff_t stride[OPERANDS] = {0};
@@ -34,7 +34,7 @@ static void compute_block(const plan *p, ptrdiff_t first, ptrdiff_t rows, char *
     char *results = g->result ? (char *)g->result + first * p->results * size : NULL;
     csm_stage_in(p, scratch, far, at, rows);
     csm_block block = {
-        .rows = rows, .n = p->n, .all_rows = p->count, .first = p->n ? i % p->n : 0,
+        .rows = rows, .n = p->n, .all_rows = p->count, .first = p->run_axes == 2 || c->op == CSM_JACOBIAN ? i % p->n : 0,
         .x = at[X], .g = at[G], .y = at[Y], .h = at[H],
         .xs = stride[X], .gs = stride[G], .ys = stride[Y], .hs = stride[H],
         .r = results, .results = p->results,
@@ -60,11 +60,15 @@ static void compute_share(void *job, int i)
 {
     const plan *p = job;
     const ptrdiff_t grain = grain_of(p);
-    const ptrdiff_t grains = (p->end - p->begin + grain - 1) / grain;
-    ptrdiff_t row = p->begin + grains * i / p->threads * grain, end = p->begin + grains * (i + 1) / p->threads * grain;
-    end = end < p->end ? end : p->end;
+    ptrdiff_t row = p->begin, end = p->end;
+    if (p->threads > 1) {
+        const ptrdiff_t grains = (p->end - p->begin + grain - 1) / grain;
+        row = p->begin + grains * i / p->threads * grain;
+        end = p->begin + grains * (i + 1) / p->threads * grain;
+        end = end < p->end ? end : p->end;
+    }
     while (row < end) {
-        ptrdiff_t rows = p->run - row % p->run;
+        ptrdiff_t rows = row < p->run ? p->run - row : p->run - row % p->run;
         rows = rows < end - row ? rows : end - row;
         rows = rows < p->stage_rows ? rows : p->stage_rows;
         compute_block(p, row, rows, p->scratch ? p->scratch + (size_t)i * p->stage_bytes : NULL);
@@ -82,9 +86,11 @@ static double gradient_scale(const plan *p)
 
 static csm_status run_slices(plan *p)
 {
-    const ptrdiff_t work = p->n > 0 ? p->n : 1;
-    ptrdiff_t rows = SLICE_ELEMENTS / work * p->threads;
-    rows = rows < ROW_GRAIN * p->threads ? ROW_GRAIN * p->threads : rows;
+    ptrdiff_t rows = p->count;
+    if (p->count * p->n > SLICE_ELEMENTS) {
+        rows = SLICE_ELEMENTS / p->n * p->threads;
+        rows = rows < ROW_GRAIN * p->threads ? ROW_GRAIN * p->threads : rows;
+    }
     for (p->begin = 0; p->begin < p->count; p->begin = p->end) {
         if (p->begin && p->call->poll) {
             csm_fpenv_leave(p->env);
@@ -106,7 +112,7 @@ csm_status csm_run(csm_call *c)
     p.env = csm_fpenv_enter();
     csm_status status = csm_take_rows(&p);
     if (status == CSM_OK) {
-        p.threads = csm_threads_for(p.count * p.n, (p.count + grain_of(&p) - 1) / grain_of(&p));
+        p.threads = csm_threads_for(p.count * p.n, p.count, grain_of(&p));
         p.scratch = p.stage_bytes ? malloc((size_t)p.threads * p.stage_bytes) : NULL;
         p.scale = gradient_scale(&p);
         status = p.scratch || !p.stage_bytes ? run_slices(&p) : CSM_NO_MEMORY;

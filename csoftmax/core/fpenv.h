@@ -7,17 +7,23 @@
 
 typedef unsigned csm_fpenv;
 #define CSM_FPENV_DEFAULT 0x1f80u
+#define CSM_FPENV_FLAGS 0x3fu           /* what has happened so far; they change nothing */
 
+/* Loading the word waits for all that is under way, so it is loaded only where that changes something. */
 static inline csm_fpenv csm_fpenv_enter(void)
 {
     csm_fpenv saved = __builtin_ia32_stmxcsr();
-    if (saved != CSM_FPENV_DEFAULT)
+    if ((saved & ~CSM_FPENV_FLAGS) != CSM_FPENV_DEFAULT)
         __builtin_ia32_ldmxcsr(CSM_FPENV_DEFAULT);
     return saved;
 }
 
-/* Restores the status flags too: a call leaves no trace of its own roundings. */
-static inline void csm_fpenv_leave(csm_fpenv saved) { __builtin_ia32_ldmxcsr(saved); }
+/* Restores the flags too: a call leaves no trace of its own roundings. */
+static inline void csm_fpenv_leave(csm_fpenv saved)
+{
+    if (__builtin_ia32_stmxcsr() != saved)
+        __builtin_ia32_ldmxcsr(saved);
+}
 
 #elif defined(__aarch64__)
 

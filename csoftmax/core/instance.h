@@ -7,11 +7,13 @@
 /* Rows of a batch. Along rows a batch has one temperature. */
 static ptrdiff_t batch_rows(const csm_block *b, int along)
 {
-    if (!along)
+    const ptrdiff_t row = b->n * (ptrdiff_t)sizeof(elem) * (1 + (b->y != NULL && b->y != b->x) + (b->g != NULL));
+    if (along && b->temperatures)
+        return 1;
+    if (!along || row * V_LANES <= BATCH_BYTES)
         return V_LANES;
-    ptrdiff_t row = b->n * (ptrdiff_t)sizeof(elem) * (1 + (b->y != NULL && b->y != b->x) + (b->g != NULL));
-    ptrdiff_t fit = b->temperatures ? 1 : BATCH_BYTES / (row + 1);
-    return fit < 1 ? 1 : fit < V_LANES ? fit : V_LANES;
+    const ptrdiff_t fit = BATCH_BYTES / row;
+    return fit < 1 ? 1 : fit;
 }
 
 #define EACH_BATCH(body, ALONG, UNIT)                                                                   \

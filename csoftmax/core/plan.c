@@ -2,7 +2,6 @@
 #include "plan.h"
 
 #include <stdint.h>
-#include <string.h>
 
 /* Bytes of scratch a thread stages rows in: they stay in the second-level cache. */
 #define STAGE_BYTES (256 * 1024)
@@ -81,6 +80,7 @@ static void choose_layout(plan *p)
         }
     }
     p->layout = !along && across && 2 * p->run >= p->table->lanes ? CSM_ACROSS : CSM_ALONG;
+    p->staged[WHERE] = 0;
     for (int k = 0; k < WHERE; k++)
         p->staged[k] = p->layout == CSM_ALONG && p->operand[k].data
                        && !(plain[k] && adjacent[k] && p->classes.ndim <= 1);
@@ -111,8 +111,8 @@ static void measure_stage(plan *p)
 
 void csm_make_plan(plan *p, csm_call *c)
 {
-    memset(p, 0, offsetof(plan, rows));
     p->call = c;
+    p->given = (row_data){0};
     p->table = csm_table_of(c->dtype);
     p->operand[X] = c->x;
     p->operand[G] = c->g;

@@ -25,6 +25,7 @@ typedef struct {
     ptrdiff_t valid;                    /* rows that are not ignored                            */
     double divisor;                     /* of the loss                                          */
     void *own[5];                       /* what csm_drop_rows frees                             */
+    size_t used;                        /* bytes of `few`                                       */
 } row_data;
 
 typedef struct {
@@ -46,6 +47,7 @@ typedef struct {
     csm_fpenv env;                      /* the caller's */
     axes rows, classes;
     ptrdiff_t position[CSM_MAX_NDIM];   /* of a row in computing order, per step along the call's axes */
+    double few[32];                     /* what is given with a few rows lies here: malloc would take as long as they */
 } plan;
 
 void csm_make_plan(plan *p, csm_call *c);
@@ -62,7 +64,7 @@ static inline ptrdiff_t class_stride(const plan *p, int k) { return p->classes.n
 static inline ptrdiff_t offset_of(ptrdiff_t index, int ndim, const ptrdiff_t *shape, const ptrdiff_t *stride)
 {
     ptrdiff_t offset = 0;
-    for (int i = ndim - 1; i >= 0; i--) {
+    for (int i = ndim - 1; i >= 0 && index; i--) {
         offset += index % shape[i] * stride[i];
         index /= shape[i];
     }

@@ -59,7 +59,8 @@ CSM_INLINE void store_at(const batch *k, elem *y, ptrdiff_t i, ptrdiff_t step, i
 }
 
 /* A statement for the vectors of a strand, `count` from the i-th on: whole ones, four at a time while there are so many,
-   then those that are not. `count` and `whole` are constants. */
+   then those that are not, in the same groups: what a row gives must not depend on the rows beside it. `count` and
+   `whole` are constants. */
 #define EACH_VECTOR(k, statement)                           \
     do {                                                    \
         ptrdiff_t i = 0;                                    \
@@ -69,6 +70,10 @@ CSM_INLINE void store_at(const batch *k, elem *y, ptrdiff_t i, ptrdiff_t step, i
         }                                                   \
         for (; i < (k)->full; i++) {                        \
             enum { count = 1, whole = 1 };                  \
+            statement;                                      \
+        }                                                   \
+        for (; !(k)->along && i + 4 <= (k)->count; i += 4) {\
+            enum { count = 4, whole = 0 };                  \
             statement;                                      \
         }                                                   \
         for (; i < (k)->count; i++) {                       \

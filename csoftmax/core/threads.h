@@ -34,12 +34,12 @@ static inline int csm_max_threads(void)
     return 1;
 }
 
-/* Threads for so many elements in so many parts that can be computed apart. */
-static inline int csm_threads_for(ptrdiff_t elements, ptrdiff_t parts)
+/* Threads for so many elements in rows of which `grain` are not to be parted. */
+static inline int csm_threads_for(ptrdiff_t elements, ptrdiff_t rows, ptrdiff_t grain)
 {
-    if (elements < 2 * CSM_WORK_PER_THREAD || parts < 2)
+    if (elements < 2 * CSM_WORK_PER_THREAD || rows <= grain)
         return 1;
-    ptrdiff_t most = csm_max_threads();
+    ptrdiff_t most = csm_max_threads(), parts = (rows + grain - 1) / grain;
     most = most < parts ? most : parts;
     return (int)(most < elements / CSM_WORK_PER_THREAD ? most : elements / CSM_WORK_PER_THREAD);
 }

@@ -13,7 +13,7 @@
 #define ROW_GRAIN 64
 
 /* Rows [first, first + rows) of the plan, which lie on one run of the last axis of rows. */
-static void compute_block(const plan *p, ptrdiff_t first, ptrdiff_t rows, char *scratch)
+static void compute_block(const plan *p, ptrdiff_t first, ptrdiff_t rows, char *scratch, const csm_team *team)
 {
     const csm_call *c = p->call;
     const row_data *g = &p->given;
@@ -47,7 +47,7 @@ static void compute_block(const plan *p, ptrdiff_t first, ptrdiff_t rows, char *
         .hessian_factor = c->hessian_factor, .hessian_floor = c->hessian_floor, .residual = c->residual,
         .temperature = c->temperature,
         .temperatures = g->temperatures ? g->temperatures + first : NULL,
-        .scale = p->scale,
+        .scale = p->scale, .team = team,
     };
     p->table->kernel[c->op][p->layout](&block);
     csm_stage_out(p, scratch, far, at, results, rows);
@@ -71,9 +71,24 @@ static void compute_share(void *job, int i)
         ptrdiff_t rows = row < p->run ? p->run - row : p->run - row % p->run;
         rows = rows < end - row ? rows : end - row;
         rows = rows < p->stage_rows ? rows : p->stage_rows;
-        compute_block(p, row, rows, p->scratch ? p->scratch + (size_t)i * p->stage_bytes : NULL);
+        compute_block(p, row, rows, p->scratch ? p->scratch + (size_t)i * p->stage_bytes : NULL, NULL);
         row += rows;
     }
+}
+
+/* Fewer rows than threads, and long ones that kernels take as they are: all threads share each. */
+static int shares_rows(const plan *p)
+{
+    const int splits = p->call->op <= CSM_GRAD_HESS && p->layout == CSM_ALONG && !p->stage_bytes;
+    return splits && p->n >= 2 * CSM_WORK_PER_THREAD && p->count < csm_max_threads();
+}
+
+static void compute_together(void *job, int me, int threads)
+{
+    const plan *p = job;
+    const csm_team team = {threads, me, csm_meet, (double *)p->scratch};
+    for (ptrdiff_t row = p->begin; row < p->end; row++)
+        compute_block(p, row, 1, NULL, &team);
 }
 
 /* 1/(T D), kept where the scale of the exponentials is finite and so times 0 is 0: p/T overflows before. */
@@ -100,7 +115,10 @@ static csm_status run_slices(plan *p)
                 return CSM_INTERRUPTED;
         }
         p->end = p->count - p->begin < rows ? p->count : p->begin + rows;
-        csm_parallel(p->threads, compute_share, p);
+        if (p->together)
+            csm_together(p->threads, compute_together, p);
+        else
+            csm_parallel(p->threads, compute_share, p);
     }
     return CSM_OK;
 }
@@ -112,10 +130,14 @@ csm_status csm_run(csm_call *c)
     p.env = csm_fpenv_enter();
     csm_status status = csm_take_rows(&p);
     if (status == CSM_OK) {
-        p.threads = csm_threads_for(p.count * p.n, p.count, grain_of(&p));
-        p.scratch = p.stage_bytes ? malloc((size_t)p.threads * p.stage_bytes) : NULL;
+        p.together = shares_rows(&p);
+        p.threads = csm_threads_for(p.count * p.n, p.together ? p.n : p.count, grain_of(&p));
+        size_t bytes = (size_t)p.threads * p.stage_bytes;
+        if (p.together)
+            bytes = (size_t)(p.threads + p.n / (CSM_PART * p.table->lanes) + 1) * CSM_EXCHANGE * sizeof(double);
+        p.scratch = bytes ? malloc(bytes) : NULL;
         p.scale = gradient_scale(&p);
-        status = p.scratch || !p.stage_bytes ? run_slices(&p) : CSM_NO_MEMORY;
+        status = p.scratch || !bytes ? run_slices(&p) : CSM_NO_MEMORY;
         free(p.scratch);
     }
     if (status == CSM_OK)

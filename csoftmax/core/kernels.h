@@ -12,6 +12,16 @@
 
 #include "csoftmax.h"
 
+/* Threads that share one row at a time: each walks through some parts of it, and what they learn meets here. */
+typedef struct {
+    int threads, me;            /* how many, and which of them calls                                       */
+    void (*meet)(void);         /* returns when all have called it                                         */
+    double *exchange;           /* CSM_EXCHANGE doubles for each thread and each part                      */
+} csm_team;
+
+/* A row is summed by parts of so many vectors, however many threads walk through them: the same bits. */
+enum { CSM_PART = 4096, CSM_EXCHANGE = 64 };
+
 typedef struct {
     ptrdiff_t rows, n;          /* rows and classes of the block                                           */
     ptrdiff_t all_rows;         /* of the call: what chooses a way to compute must not depend on the cut   */
@@ -36,6 +46,7 @@ typedef struct {
                                    x moves by xs after each n                                              */
     double temperature;
     const double *temperatures; /* of each row, instead                                                    */
+    const csm_team *team;       /* NULL: the caller is alone; else there is one row, along                 */
     double scale;               /* of the loss gradient: 1/divisor, over the temperature unless per row    */
 } csm_block;
 

@@ -81,7 +81,7 @@ CSM_INLINE labelled labels_at(const batch *k, ptrdiff_t slot)
     real logit[V_LANES] = {0};
     if (compares(k)) {
         const strand p = strand_of(k, 0);
-        EACH_VECTOR(k, find_step(k, &p, i, count, whole, l.label, &l.logit));
+        EACH_VECTOR(k, whole_span(k), find_step(k, &p, i, count, whole, l.label, &l.logit));
         return l;
     }
     for (ptrdiff_t i = 0; i < k->rows; i++) {
@@ -107,14 +107,14 @@ CSM_INLINE void patch_labels(const batch *k, ptrdiff_t slot, elem *y, ptrdiff_t 
 {
     const csm_block *b = k->b;
     if (compares(k)) {
-        EACH_VECTOR(k, patch_step(k, y + k->row, ys, i, count, whole, label, v, add));
+        EACH_VECTOR(k, whole_span(k), patch_step(k, y + k->row, ys, i, count, whole, label, v, add));
         return;
     }
     real patch[V_LANES];
     v_put(patch, v);
     for (ptrdiff_t i = 0; i < k->rows; i++) {
         const ptrdiff_t at = b->label[(k->row + i) * b->slots + slot];
-        if (at >= 0) {
+        if (at >= 0 && leads(k)) {
             elem *p = y + place(k, i, at, ys);
             *p = patch[i] + (add ? *p : 0);
         }
@@ -149,7 +149,7 @@ CSM_INLINE void store_loss(const batch *k, wide loss)
     const csm_block *b = k->b;
     real lane[V_LANES], *r = (real *)b->r + k->row;
     store_result(k, w_round(loss));
-    if (!b->sample_weight && !b->ignores)
+    if ((!b->sample_weight && !b->ignores) || !leads(k))
         return;
     v_put(lane, w_round(loss));
     for (ptrdiff_t i = 0; i < k->rows; i++)
@@ -169,6 +169,7 @@ CSM_INLINE void loss_body(const batch *k, int what)
         drops = w_add(drops, v_keep(v_ne(label.coefficient, zero), d));
         labels = w_add(labels, label.coefficient);
     }
+    meet(k);
     const wide scale = scales_of(k, &lift);
     const shift s = shift_of(m, lift, k->t, k->unit);
     const sums e = b->y ? exp_pass(k, m, &s, what | SPLIT | KEEP_EXP) : exp_pass(k, m, &s, what | SPLIT);
@@ -187,6 +188,7 @@ CSM_INLINE void loss_body(const batch *k, int what)
 
     const wide per_e = w_div(w_mul(scale, w_sum(others, labels)), a.S);
     scale_pass(k, per_e, v_sub(zero, w_round(scale)), what);
+    meet(k);
     if (b->label && b->slots == 1 && !(what & DENSE) && b->z_loss == 0) {
         vec own = v_sub(zero, w_round(w_mul(per_e, rest_without(k, &a, label.logit, &s))));
         patch_labels(k, 0, b->y, b->ys, label.label, own, 0);
@@ -214,7 +216,7 @@ CSM_INLINE void selective_body(const batch *k)
     for (ptrdiff_t slot = 0; slot < b->slots; slot++) {
         real lane[V_LANES];
         v_put(lane, v_sub(drop(labels_at(k, slot).logit, m, k->t, k->unit), a.L));
-        for (ptrdiff_t i = 0; i < k->rows; i++)
+        for (ptrdiff_t i = 0; i < k->rows && leads(k); i++)
             ((real *)b->r)[(k->row + i) * b->slots + slot] = lane[i];
     }
 }
@@ -263,7 +265,7 @@ CSM_INLINE void hessian_pass(const batch *k, const summary *a, const sums *e, in
         const vec weight = share(k, weights, r);
         const hessian_job j = {share(k, hi, r), share(k, lo, r), share(k, top, r), share(k, below, r),
                                share(k, mass, r), weight, v_mul(factor, weight), floor};
-        EACH_VECTOR(k, hessian_step(k, &p, i, count, whole, &j, what));
+        EACH_VECTOR(k, own_span(k), hessian_step(k, &p, i, count, whole, &j, what));
     }
 }
 
@@ -272,10 +274,12 @@ CSM_INLINE void hessian_body(const batch *k, int what)
     const csm_block *b = k->b;
     const vec m = max_pass(k);
     const labelled l = what & DENSE ? (labelled){m, m, m} : labels_at(k, 0);
+    meet(k);
     const shift s = shift_of(m, v_set(EXP_LIFT), k->t, k->unit);
     const sums e = exp_pass(k, m, &s, what | SPLIT | KEEP_EXP);
     const summary a = summary_of(k, m, &s, &e);
     hessian_pass(k, &a, &e, what);
+    meet(k);
     if (what & DENSE)
         return;
     const vec w = weights_of(k), others = w_round(w_div(rest_without(k, &a, l.logit, &s), a.S));

@@ -36,7 +36,7 @@ CSM_INLINE void log_softmax_body(const batch *k)
     for (ptrdiff_t s = 0; s < strands(k); s++) {
         const strand p = strand_of(k, s);
         const vec max = share(k, ms, s), L = share(k, Ls, s);
-        EACH_VECTOR(k, log_softmax_step(k, &p, i, count, whole, max, L));
+        EACH_VECTOR(k, own_span(k), log_softmax_step(k, &p, i, count, whole, max, L));
     }
 }
 

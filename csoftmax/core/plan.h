@@ -41,7 +41,7 @@ typedef struct {
     ptrdiff_t slots, results;           /* labels and results per row */
     row_data given;
     double scale;                       /* of the loss gradient: 1/(temperature divisor) */
-    int threads;
+    int threads, together;              /* how many compute; whether they share each row */
     char *scratch;                      /* of all threads */
     ptrdiff_t begin, end;               /* the rows of this slice */
     csm_fpenv env;                      /* the caller's */

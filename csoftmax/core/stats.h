@@ -58,25 +58,57 @@ CSM_INLINE void store_at(const batch *k, elem *y, ptrdiff_t i, ptrdiff_t step, i
         v_store_n(y + i * step, v, k->lanes);
 }
 
-/* A statement for the vectors of a strand, `count` from the i-th on: whole ones, four at a time while there are so many,
+/* Vectors [begin, end) of a strand. */
+typedef struct { ptrdiff_t begin, end; } span;
+
+CSM_INLINE ptrdiff_t parts_of(const batch *k) { return (k->count + CSM_PART - 1) / CSM_PART; }
+
+/* The vectors of the calling thread: all, or its parts of a row that a team shares. */
+CSM_INLINE span own_span(const batch *k)
+{
+    const csm_team *team = k->along ? k->b->team : NULL;
+    span v = {0, k->count};
+    if (team) {
+        v.begin = parts_of(k) * team->me / team->threads * CSM_PART;
+        v.end = parts_of(k) * (team->me + 1) / team->threads * CSM_PART;
+        v.end = v.end < k->count ? v.end : k->count;
+    }
+    return v;
+}
+
+CSM_INLINE span whole_span(const batch *k) { return (span){0, k->count}; }
+
+/* Waits for the others of a team. */
+CSM_INLINE void meet(const batch *k)
+{
+    if (k->along && k->b->team)
+        k->b->team->meet();
+}
+
+/* Whether the caller writes what there is one of in a row. */
+CSM_INLINE int leads(const batch *k) { return !(k->along && k->b->team) || k->b->team->me == 0; }
+
+/* A statement for the vectors of a span, `count` from the i-th on: whole ones, four at a time while there are so many,
    then those that are not, in the same groups: what a row gives must not depend on the rows beside it. `count` and
    `whole` are constants. */
-#define EACH_VECTOR(k, statement)                           \
+#define EACH_VECTOR(k, v, statement)                        \
     do {                                                    \
-        ptrdiff_t i = 0;                                    \
-        for (; i + 4 <= (k)->full; i += 4) {                \
+        const ptrdiff_t end = (v).end;                      \
+        const ptrdiff_t full = (k)->full < end ? (k)->full : end; \
+        ptrdiff_t i = (v).begin;                            \
+        for (; i + 4 <= full; i += 4) {                     \
             enum { count = 4, whole = 1 };                  \
             statement;                                      \
         }                                                   \
-        for (; i < (k)->full; i++) {                        \
+        for (; i < full; i++) {                             \
             enum { count = 1, whole = 1 };                  \
             statement;                                      \
         }                                                   \
-        for (; !(k)->along && i + 4 <= (k)->count; i += 4) {\
+        for (; !(k)->along && i + 4 <= end; i += 4) {       \
             enum { count = 4, whole = 0 };                  \
             statement;                                      \
         }                                                   \
-        for (; i < (k)->count; i++) {                       \
+        for (; i < end; i++) {                              \
             enum { count = 1, whole = 0 };                  \
             statement;                                      \
         }                                                   \
@@ -117,7 +149,8 @@ CSM_INLINE void store_result(const batch *k, vec r)
 {
     real lane[V_LANES];
     v_put(lane, r);
-    memcpy((real *)k->b->r + k->row, lane, (size_t)k->rows * sizeof *lane);
+    if (leads(k))
+        memcpy((real *)k->b->r + k->row, lane, (size_t)k->rows * sizeof *lane);
 }
 
 /* The largest lane, in all lanes; lanes are not NaN. */
@@ -133,6 +166,19 @@ CSM_INLINE void max_step(const batch *k, const strand *p, ptrdiff_t i, int count
     EACH(u, count) m[u] = v_max(load_at(k, p->x, i + u, p->xs, whole, -INFINITY), m[u]);
 }
 
+/* The largest of what the threads of a team found, in all lanes. */
+CSM_INLINE vec team_max(const batch *k, vec m)
+{
+    const csm_team *team = k->b->team;
+    if (!team)
+        return m;
+    team->exchange[team->me * CSM_EXCHANGE] = v_first(m);
+    team->meet();
+    for (int i = 0; i < team->threads; i++)
+        m = v_max(v_set((real)team->exchange[i * CSM_EXCHANGE]), m);
+    return m;
+}
+
 /* The largest logits, NaN passed over; -inf of an empty row. */
 CSM_INLINE vec max_pass(const batch *k)
 {
@@ -143,9 +189,9 @@ CSM_INLINE vec max_pass(const batch *k)
         const strand p = strand_of(k, r);
         const vec none = v_set(-INFINITY);
         vec m[4] = {none, none, none, none};
-        EACH_VECTOR(k, max_step(k, &p, i, count, whole, m));
+        EACH_VECTOR(k, own_span(k), max_step(k, &p, i, count, whole, m));
         vec all = v_max(v_max(m[0], m[1]), v_max(m[2], m[3]));
-        put_share(k, max, r, k->along ? v_hmax(all) : all);
+        put_share(k, max, r, k->along ? team_max(k, v_hmax(all)) : all);
     }
     return v_get(max);
 }
@@ -165,7 +211,7 @@ CSM_INLINE vec nan_pass(const batch *k)
     for (ptrdiff_t r = 0; r < strands(k); r++) {
         const strand p = strand_of(k, r);
         vec any = v_set(0);
-        EACH_VECTOR(k, nan_step(k, &p, i, count, whole, &any));
+        EACH_VECTOR(k, whole_span(k), nan_step(k, &p, i, count, whole, &any));
         put_share(k, found, r, k->along ? v_hmax(any) : any);
     }
     return v_get(found);
@@ -230,6 +276,47 @@ CSM_INLINE void exp_step(const batch *k, const strand *p, ptrdiff_t i, int count
         sum->other = w_add(sum->other, e[count - 1]);
 }
 
+CSM_INLINE sums sums_of_nothing(void) { return (sums){w_zero(), v_set(0), w_zero(), w_zero()}; }
+
+CSM_INLINE sums sums_together(const sums *a, const sums *b)
+{
+    sums s = {w_sum(a->other, b->other), v_add(a->count, b->count), w_sum(a->drops, b->drops), w_sum(a->mass, b->mass)};
+    return s;
+}
+
+/* The sums of the parts of a row that a team shares: each thread gives those of its own, and adds all in order. */
+CSM_INLINE double *place_of_part(const csm_team *team, ptrdiff_t part)
+{
+    return team->exchange + (team->threads + part) * CSM_EXCHANGE;
+}
+
+CSM_INLINE void give_part(const batch *k, ptrdiff_t part, const sums *s)
+{
+    double *to = place_of_part(k->b->team, part);
+    real count[V_LANES];
+    w_put(to, s->other);
+    w_put(to + W_SIZE, s->drops);
+    w_put(to + 2 * W_SIZE, s->mass);
+    v_put(count, s->count);
+    for (int i = 0; i < V_LANES; i++)
+        to[3 * W_SIZE + i] = count[i];
+}
+
+CSM_INLINE sums team_sums(const batch *k)
+{
+    sums all = sums_of_nothing();
+    k->b->team->meet();
+    for (ptrdiff_t part = 0; part < parts_of(k); part++) {
+        const double *from = place_of_part(k->b->team, part);
+        real count[V_LANES];
+        for (int i = 0; i < V_LANES; i++)
+            count[i] = (real)from[3 * W_SIZE + i];
+        const sums s = {w_get(from), v_get(count), w_get(from + W_SIZE), w_get(from + 2 * W_SIZE)};
+        all = part ? sums_together(&all, &s) : s;
+    }
+    return all;
+}
+
 /* Exponentials of rows with largest logits m, and their sums. */
 CSM_INLINE sums exp_pass(const batch *k, vec m, const shift *shifted, int what)
 {
@@ -245,8 +332,19 @@ CSM_INLINE sums exp_pass(const batch *k, vec m, const shift *shifted, int what)
         const strand p = strand_of(k, r);
         const shift s = {share(k, c, r), share(k, n0, r), share(k, floor, r)};
         const vec max = share(k, top, r);
-        sums sum = {w_zero(), v_set(0), w_zero(), w_zero()};
-        EACH_VECTOR(k, exp_step(k, &p, i, count, whole, &s, max, what, &sum));
+        const span own = own_span(k);
+        sums sum = sums_of_nothing();
+        for (span part = {own.begin, own.begin}; part.begin < own.end; part.begin = part.end) {
+            sums these = sums_of_nothing();
+            part.end = own.end - part.begin < CSM_PART ? own.end : part.begin + CSM_PART;
+            EACH_VECTOR(k, part, exp_step(k, &p, i, count, whole, &s, max, what, &these));
+            if (k->along && k->b->team)
+                give_part(k, part.begin / CSM_PART, &these);
+            else
+                sum = part.begin ? sums_together(&sum, &these) : these;
+        }
+        if (k->along && k->b->team)
+            sum = team_sums(k);
         put_wide_share(k, other, r, sum.other);
         if (what & SPLIT)
             put_share(k, count, r, k->along ? w_round(w_hsum(w_of(sum.count))) : sum.count);
@@ -294,6 +392,6 @@ CSM_INLINE void scale_pass(const batch *k, wide a, vec f, int what)
         const strand p = strand_of(k, s);
         const vec h = share(k, hi, s), l = share(k, lo, s), c = share(k, fs, s);
         const mask lives = v_ne(share(k, alive, s), v_set(0));
-        EACH_VECTOR(k, scale_step(k, &p, i, count, whole, h, l, c, lives, what));
+        EACH_VECTOR(k, own_span(k), scale_step(k, &p, i, count, whole, h, l, c, lives, what));
     }
 }

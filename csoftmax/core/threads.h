@@ -62,6 +62,30 @@ static inline void csm_parallel(int threads, void (*work)(void *job, int i), voi
         work(job, i);
 }
 
+/* work(job, i, n) for each i of a team of up to `threads`, all at the same time, so that they can meet. */
+static inline void csm_together(int threads, void (*work)(void *job, int i, int n), void *job)
+{
+#ifdef _OPENMP
+    #pragma omp parallel num_threads(threads)
+    {
+        csm_fpenv env = csm_fpenv_enter();
+        work(job, omp_get_thread_num(), omp_get_num_threads());
+        csm_fpenv_leave(env);
+    }
+#else
+    (void)threads;
+    work(job, 0, 1);
+#endif
+}
+
+/* Waits until all of a team have called it. */
+static void csm_meet(void)
+{
+#ifdef _OPENMP
+    #pragma omp barrier
+#endif
+}
+
 static void csm_after_fork(void) { atomic_store(&csm_forked, 1); }
 
 static inline void guard_forks(void) { pthread_atfork(NULL, NULL, csm_after_fork); }

@@ -144,6 +144,9 @@ def lines(run):
             if (name, record["cell"]) not in told:
                 told.add((name, record["cell"]))
                 yield f"[yellow]{name} is not timed[/] in {record['cell']}: {escape(why)}"
+    for record in run["cells"]:
+        if CELLS[record["cell"]].op == "linear_cross_entropy" and "share" in record:
+            yield linear_line(record)
     for threads in run["settings"]["threads"]:
         figures = [r for r in run["cells"] if r["threads"] == threads and "target_met" in r]
         ratios = [r["ratio"] for r in figures if r.get("ratio")]
@@ -168,6 +171,16 @@ def lines(run):
                 f"{statistics.median(r['scaling'] for r in cached):.2f}x (target {SCALING:g}x), least "
                 f"{worst['scaling']:.2f}x in {worst['cell']}"
             )
+
+
+def linear_line(record):
+    """The share of the matrix products, and how the time compares with PyTorch's."""
+    where = f"{record['cell']}, {plural(record['threads'])}"
+    line = f"{where}: the matrix products, made whole, take {record['share']:.0%} of its time"
+    if PYTORCH not in record["ns"]:
+        return line
+    ratio = record["ns"][OURS] / record["ns"][PYTORCH]
+    return f"{line}, which is {number(ratio)}x that of {PYTORCH} (target: at most {LINEAR_MOST}x)"
 
 
 def in_cache(record, run):

@@ -9,56 +9,62 @@ from typing import NamedTuple
 
 import numpy as np
 
-_HALVES = ("float16", "bfloat16")
+
+def is_bfloat16(dtype):
+    """Whether a dtype is that of ml_dtypes.bfloat16, which NumPy itself does not know."""
+    return dtype.type.__name__ == "bfloat16" and dtype.type.__module__ == "ml_dtypes"
 
 
-def not_yet(name):
-    return NotImplementedError(f"{name} is not supported yet")
+def is_floating(dtype):
+    """Whether a dtype is one of the four that results may have, of either byte order."""
+    return (dtype.kind == "f" and dtype.itemsize in (2, 4, 8)) or is_bfloat16(dtype)
 
 
 def as_array(x, name):
-    """x as an ndarray of float32, float64, an integer type or bool."""
+    """x as an ndarray of a floating dtype, an integer type or bool."""
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError(f"{name} is a masked array whose mask would be lost: pass a plain array and where=~a.mask")
     a = np.asarray(x)
-    if a.dtype.kind in "iub" or (a.dtype.kind == "f" and a.dtype.itemsize in (4, 8)):
+    if a.dtype.kind in "iub" or is_floating(a.dtype):
         return a
-    hint = ""
-    if a.dtype.name in _HALVES:
-        hint = f": pass {name}.astype(numpy.float32)"
-    elif a.dtype.kind == "f":
-        hint = f": pass {name}.astype(numpy.float64)"
+    hint = f": pass {name}.astype(numpy.float64)" if a.dtype.kind == "f" else ""
     raise TypeError(f"{name} has dtype {a.dtype}, which is not supported{hint}")
 
 
 def floating(*arrays):
-    """The native dtype that the arrays are computed in: their common one, float64 if that is not floating."""
+    """The native dtype of a result from these arrays: their common one, float64 if that is not floating."""
     common = np.result_type(*(a.dtype for a in arrays))
-    return common if common.kind == "f" else np.dtype(np.float64)
+    return common if is_floating(common) else np.dtype(np.float64)
 
 
 def result_dtype(dtype, given):
-    """(dtype to compute in, dtype of the result) for an argument `dtype` and the input's floating dtype."""
+    """(whether to compute in float64, dtype of the result) for an argument `dtype` and the input's floating dtype."""
     if dtype is None:
-        return given, given
+        return is_wide(given), given
     asked = np.dtype(dtype)
-    if asked.kind != "f" or asked.itemsize not in (4, 8):
-        raise TypeError(f"dtype must be float32 or float64, got {asked}")
-    asked = asked.newbyteorder("=")
-    return np.result_type(asked, given), asked
+    if not is_floating(asked):
+        raise TypeError(f"dtype must be float16, bfloat16, float32 or float64, got {asked}")
+    return is_wide(asked) or is_wide(given), asked.newbyteorder("=")
 
 
-def temperature_of(temperature):
-    """A scalar temperature as a float."""
-    t = np.asarray(temperature)
-    if t.dtype.kind not in "iuf":
-        raise TypeError(f"temperature must be a real number, got {temperature!r}")
-    if t.ndim:
-        raise not_yet("an array as temperature")
-    t = float(t)
-    if not 0 < t < np.inf:
-        raise ValueError(f"temperature must be positive and finite, got {temperature!r}")
-    return t
+def is_wide(dtype):
+    """Whether the core computes in float64 for a floating dtype; else it does in float32."""
+    return dtype.itemsize == 8
+
+
+def loss_dtype(given):
+    """The dtype of a loss of logits of a floating dtype."""
+    return np.dtype(np.float64) if is_wide(given) else np.dtype(np.float32)
+
+
+def as_number(v, name):
+    """A real number as a float."""
+    a = np.asarray(v)
+    if a.dtype.kind not in "iufb" and not is_bfloat16(a.dtype):
+        raise TypeError(f"{name} must be a real number, got {v!r}")
+    if a.ndim:
+        raise TypeError(f"{name} must be one number, got an array of shape {a.shape}")
+    return float(a)
 
 
 def as_index(k, name):
@@ -67,6 +73,57 @@ def as_index(k, name):
         return operator.index(k)
     except TypeError:
         raise TypeError(f"{name} must be an integer, got {k!r}") from None
+
+
+def as_doubles(v, name):
+    """Real numbers as an array of native aligned float64."""
+    return np.require(as_array(v, name), np.float64, ["ALIGNED", "ENSUREARRAY"])
+
+
+def temperature_for(temperature, rows):
+    """A temperature as a float, or as an array of the shape `rows`, all positive and finite."""
+    if np.ndim(temperature) == 0:
+        t = as_number(temperature, "temperature")
+        if not 0 < t < np.inf:
+            raise ValueError(f"temperature must be positive and finite, got {temperature!r}")
+        return t
+    t = as_doubles(temperature, "temperature")
+    bad = ~((t > 0) & (t < np.inf))
+    if bad.any():
+        row = np.unravel_index(bad.argmax(), t.shape)
+        place = ", ".join(map(str, row))
+        raise ValueError(f"temperature must be positive and finite, got temperature[{place}] = {float(t[row])}")
+    return over_rows(t, rows, "temperature")
+
+
+def over_rows(a, rows, name):
+    """An array broadcast to the rows."""
+    return broadcast(a, rows, name, f"there are rows of shape {rows}")
+
+
+def broadcast(a, shape, name, what):
+    """An array broadcast to a shape, or an error that says `what` has it."""
+    try:
+        return np.broadcast_to(a, shape)
+    except ValueError:
+        raise ValueError(f"{name} has shape {a.shape}, which does not broadcast: {what}") from None
+
+
+def where_for(where, x, axes):
+    """A mask broadcast to x, with the class axes last; None if all classes take part."""
+    if where is None:
+        return None
+    if isinstance(where, np.ma.MaskedArray):
+        raise TypeError("where is a masked array whose mask would be lost: pass a plain array")
+    mask = np.asarray(where)
+    if mask.dtype != np.bool_:
+        raise TypeError(f"where must be an array of bool, got dtype {mask.dtype}")
+    return classes_last(broadcast(mask, x.shape, "where", f"the array it masks has shape {x.shape}"), axes)
+
+
+def rows_of(shape, axes):
+    """A shape without some of its axes."""
+    return tuple(n for i, n in enumerate(shape) if i not in axes)
 
 
 def axes_of(axis, ndim):
@@ -100,6 +157,23 @@ def classes_last(a, axes):
     return a.transpose(*rows, *axes)
 
 
+def class_axes(a, axes):
+    """How many axes `classes_last` moves back."""
+    return len(axes) if a.ndim else 1
+
+
+def as_labels(a, name):
+    """An array as class indices of a dtype that the core reads."""
+    if isinstance(a, np.ma.MaskedArray):
+        raise TypeError(f"{name} is a masked array, and its mask would be lost")
+    a = np.asarray(a)
+    if a.dtype.kind in "iu" or (a.dtype.kind == "f" and a.dtype.itemsize in (4, 8)):
+        return a
+    if a.dtype.kind == "f" or is_bfloat16(a.dtype):
+        return a.astype(np.float64)
+    raise TypeError(f"{name} has dtype {a.dtype}: class indices must be integers or whole floats")
+
+
 def overlaps_itself(a):
     """Whether two elements of `a` share memory."""
     reach = a.itemsize
@@ -124,22 +198,25 @@ class Target(NamedTuple):
         if self.given is None:
             return self.array if self.array.ndim else self.array[()]
         if self.array is not self.given:
-            np.copyto(self.given, self.array, casting="same_kind")
+            np.copyto(self.given, self.array, casting="unsafe")
         return self.given
 
 
-def target_for(out, shape, dtype, like, inputs, apart=()):
+def target_for(out, shape, dtype, like, inputs, apart=(), name="out"):
     """The array to compute a result of `shape` and `dtype` in.
 
     That is `out` where the core can write it, no input overlaps it but as the same array, and none of `apart`
-    at all; else a new one: in the memory order of `like`, or C order if that is None.
+    at all (some of these may be None or numbers); else a new one: in the memory order of `like`, or C order if
+    that is None.
     """
     if out is not None:
-        check_out(out, shape, dtype)
-        readable = out.dtype.kind == "f" and out.dtype.itemsize in (4, 8)
-        overlaps = any(np.may_share_memory(out, a) and not same_layout(out, a) for a in inputs)
-        if readable and not overlaps and not any(np.may_share_memory(out, a) for a in apart):
-            return Target(out, out)
+        check_out(out, shape, dtype, name)
+        others = [a for a in apart if isinstance(a, np.ndarray)]
+        others += [a for a in inputs if not same_layout(out, a)]
+        if is_floating(out.dtype):
+            if not any(np.may_share_memory(out, a) for a in others):
+                return Target(out, out)
+            dtype = out.dtype.newbyteorder("=")
     if like is None:
         return Target(np.empty(shape, dtype), out)
     return Target(np.empty_like(like, dtype=dtype, shape=shape, subok=False), out)
@@ -154,14 +231,14 @@ def same_layout(a, b):
     )
 
 
-def check_out(out, shape, dtype):
+def check_out(out, shape, dtype, name="out"):
     if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
-        raise TypeError(f"out must be a numpy.ndarray, got {type(out).__name__}")
+        raise TypeError(f"{name} must be a numpy.ndarray, got {type(out).__name__}")
     if out.shape != shape:
-        raise ValueError(f"out has shape {out.shape}, the result has shape {shape}")
-    if not np.can_cast(dtype, out.dtype, "same_kind"):
-        raise TypeError(f"out has dtype {out.dtype}, to which a result of dtype {dtype} cannot be cast safely")
+        raise ValueError(f"{name} has shape {out.shape}, the result has shape {shape}")
+    if not (is_floating(out.dtype) or np.can_cast(dtype, out.dtype, "same_kind")):
+        raise TypeError(f"{name} has dtype {out.dtype}, to which a result of dtype {dtype} cannot be cast safely")
     if not out.flags.writeable:
-        raise ValueError("out is read-only")
+        raise ValueError(f"{name} is read-only")
     if overlaps_itself(out):
-        raise ValueError(f"out has elements that share memory (strides {out.strides})")
+        raise ValueError(f"{name} has elements that share memory (strides {out.strides})")

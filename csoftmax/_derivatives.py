@@ -1,22 +1,25 @@
-"""Derivatives from probabilities: signatures and docstrings; plain calls go straight to the core."""
+"""Derivatives from probabilities: signatures, docstrings, and calls that are not plain.
+
+Plain ones stop at the doors that decorate the functions, `_core.thin_*`.
+"""
 
 import numpy as np
 
 from csoftmax import _arrays, _core
-from csoftmax._core import plain_jacobian, plain_log_jvp, plain_log_vjp, plain_vjp
 
 
+@_core.thin_softmax_jacobian
 def softmax_jacobian(p, axis=-1, *, temperature=1.0, out=None):
     """Compute the Jacobian of softmax, ``(diag(p) - p p^T)/T``.
 
     Parameters
     ----------
     p : array_like
-        Probabilities, ``softmax(x/T)``: each row along `axis` sums to 1.
+        Probabilities, ``softmax(x/T)``: each row along `axis` sums to 1. dtypes as in `softmax`.
     axis : int
         The class axis, of length n.
-    temperature : float
-        The T that p was computed with.
+    temperature : float or array_like
+        The T that p was computed with; an array broadcasts to the rows, p's shape without `axis`.
     out : ndarray, optional
         Where the result goes: shape rows + (n, n).
 
@@ -46,20 +49,18 @@ def softmax_jacobian(p, axis=-1, *, temperature=1.0, out=None):
     array([[ 0.1875, -0.1875],
            [-0.1875,  0.1875]])
     """
-    y = plain_jacobian(p, axis, temperature, out)
-    if y is not None:
-        return y
     p = _arrays.as_array(p, "p")
-    t = _arrays.temperature_of(temperature)
     axes = _arrays.one_axis(axis, p.ndim)
+    t = _arrays.temperature_for(temperature, _arrays.rows_of(p.shape, axes))
     result = _arrays.floating(p)
     x = _arrays.classes_last(p, axes)
     shape = (*x.shape, x.shape[-1])
-    target = _arrays.target_for(out, shape, result, None, (p,))
-    _core.run(_core.JACOBIAN, result == np.float64, x, None, target.array, None, 1, t)
+    target = _arrays.target_for(out, shape, result, None, (p,), apart=(t,))
+    _core.run(_core.JACOBIAN, _arrays.is_wide(result), x, y=target.array, temperature=t)
     return target.finish()
 
 
+@_core.thin_softmax_vjp
 def softmax_vjp(p, g, axis=-1, *, temperature=1.0, out=None):
     """Multiply a vector with the Jacobian of softmax: ``p (g - sum(p g))/T``, the backward pass.
 
@@ -71,8 +72,8 @@ def softmax_vjp(p, g, axis=-1, *, temperature=1.0, out=None):
         The gradient with respect to p, of p's shape. Both are cast to their common dtype.
     axis : int
         The class axis.
-    temperature : float
-        The T that p was computed with.
+    temperature : float or array_like
+        The T that p was computed with; an array broadcasts to the rows, p's shape without `axis`.
     out : ndarray, optional
         Where the result goes: p's shape; may be `p` or `g`.
 
@@ -102,10 +103,10 @@ def softmax_vjp(p, g, axis=-1, *, temperature=1.0, out=None):
     >>> csoftmax.softmax_vjp(np.array([0.25, 0.75]), np.array([1.0, 0.0]))
     array([ 0.1875, -0.1875])
     """
-    y = plain_vjp(p, g, axis, temperature, out)
-    return _product(_core.VJP, p, g, "g", axis, temperature, out) if y is None else y
+    return _product(_core.VJP, p, g, "g", axis, temperature, out)
 
 
+@_core.thin_softmax_jvp
 def softmax_jvp(p, t, axis=-1, *, temperature=1.0, out=None):
     """Multiply the Jacobian of softmax with a vector: ``p (t - sum(p t))/T``, the forward pass.
 
@@ -141,10 +142,10 @@ def softmax_jvp(p, t, axis=-1, *, temperature=1.0, out=None):
     >>> csoftmax.softmax_jvp(np.array([0.25, 0.75]), np.array([0.0, 1.0]))
     array([-0.1875,  0.1875])
     """
-    y = plain_vjp(p, t, axis, temperature, out)
-    return _product(_core.VJP, p, t, "t", axis, temperature, out) if y is None else y
+    return _product(_core.VJP, p, t, "t", axis, temperature, out)
 
 
+@_core.thin_log_softmax_vjp
 def log_softmax_vjp(p, g, axis=-1, *, temperature=1.0, out=None):
     """Multiply a vector with the Jacobian of log_softmax: ``(g - p sum(g))/T``, the backward pass.
 
@@ -177,10 +178,10 @@ def log_softmax_vjp(p, g, axis=-1, *, temperature=1.0, out=None):
     >>> csoftmax.log_softmax_vjp(np.array([0.25, 0.75]), np.array([1.0, 0.0]))
     array([ 0.75, -0.75])
     """
-    y = plain_log_vjp(p, g, axis, temperature, out)
-    return _product(_core.LOG_VJP, p, g, "g", axis, temperature, out) if y is None else y
+    return _product(_core.LOG_VJP, p, g, "g", axis, temperature, out)
 
 
+@_core.thin_log_softmax_jvp
 def log_softmax_jvp(p, t, axis=-1, *, temperature=1.0, out=None):
     """Multiply the Jacobian of log_softmax with a vector: ``(t - sum(p t))/T``, the forward pass.
 
@@ -213,8 +214,7 @@ def log_softmax_jvp(p, t, axis=-1, *, temperature=1.0, out=None):
     >>> csoftmax.log_softmax_jvp(np.array([0.25, 0.75]), np.array([0.0, 1.0]))
     array([-0.75,  0.25])
     """
-    y = plain_log_jvp(p, t, axis, temperature, out)
-    return _product(_core.LOG_JVP, p, t, "t", axis, temperature, out) if y is None else y
+    return _product(_core.LOG_JVP, p, t, "t", axis, temperature, out)
 
 
 def _product(op, p, g, name, axis, temperature, out):
@@ -222,10 +222,13 @@ def _product(op, p, g, name, axis, temperature, out):
     g = _arrays.as_array(g, name)
     if p.shape != g.shape:
         raise ValueError(f"p has shape {p.shape} and {name} has shape {g.shape}: they must be equal")
-    t = _arrays.temperature_of(temperature)
     axes = _arrays.one_axis(axis, p.ndim)
-    result = _arrays.floating(p, g)
-    target = _arrays.target_for(out, p.shape, result, p, (p, g))
-    last = (_arrays.classes_last(a, axes) for a in (p, g, target.array))
-    _core.run(op, result == np.float64, *last, None, 1, t)
+    t = _arrays.temperature_for(temperature, _arrays.rows_of(p.shape, axes))
+    try:
+        result = _arrays.floating(p, g)
+    except np.exceptions.DTypePromotionError:
+        raise TypeError(f"p has dtype {p.dtype} and {name} has dtype {g.dtype}, which have no common dtype") from None
+    target = _arrays.target_for(out, p.shape, result, p, (p, g), apart=(t,))
+    x, g, y = (_arrays.classes_last(a, axes) for a in (p, g, target.array))
+    _core.run(op, _arrays.is_wide(result), x, g=g, y=y, temperature=t)
     return target.finish()

@@ -1,41 +1,46 @@
-"""Maps of logits: signatures and docstrings; plain calls go straight to the core."""
+"""Maps of logits: signatures, docstrings, and calls that are not plain.
+
+Plain ones stop at the doors that decorate the functions, `_core.thin_*`.
+"""
 
 import numpy as np
 
 from csoftmax import _arrays, _core
-from csoftmax._core import plain_log_softmax, plain_logsumexp, plain_softmax
 
 
+@_core.thin_softmax
 def softmax(x, axis=-1, *, temperature=1.0, where=None, dtype=None, out=None):
     """Compute the softmax of logits, ``exp(x/T) / sum(exp(x/T))`` along `axis`.
 
     Parameters
     ----------
     x : array_like
-        Logits of any shape. float32 and float64 are kept; integers and bool are computed as float64.
+        Logits of any shape. float16, bfloat16 (of ml_dtypes), float32 and float64 are kept; integers and bool are
+        computed as float64.
     axis : int, tuple of int or None
         The class axis or axes; None for all.
-    temperature : float
-        T > 0: above 1 flattens, below 1 sharpens.
-    where : None
-        Not supported yet.
+    temperature : float or array_like
+        T > 0: above 1 flattens, below 1 sharpens. An array broadcasts to the rows, x's shape without `axis`.
+    where : array_like of bool, optional
+        The classes that take part, broadcast to x. What stands elsewhere is never used; its result is 0.
     dtype : dtype, optional
-        float32 or float64, that of the result: computed in the wider of it and x's, rounded once.
+        One of the four floating ones, that of the result: computed in the wider of it and x's, rounded once.
     out : ndarray, optional
         Where the result goes: x's shape, any strides, a dtype it can be cast to (``same_kind``). May be `x`.
 
     Returns
     -------
     ndarray or scalar
-        Probabilities of x's shape and memory order, each within 3 ULP. A row with a NaN or +inf, or of -inf alone,
-        is NaN.
+        Probabilities of x's shape and memory order, each within 3 ULP; of the 16-bit types, computed in float32
+        and rounded once. A row with a NaN or +inf, or of -inf alone, is NaN; one without classes in `where` is 0.
 
     Raises
     ------
     TypeError
-        A dtype that is not supported; `x` is a masked array; `out` cannot take the result.
+        A dtype that is not supported; `x` is a masked array; `where` not bool; `out` cannot take the result.
     ValueError
-        `temperature` not positive and finite; `out` of another shape, read-only, or overlapping itself.
+        `temperature` not positive and finite; `temperature` or `where` of a shape that does not broadcast; `out`
+        of another shape, read-only, or overlapping itself.
     numpy.exceptions.AxisError
         `axis` out of range.
 
@@ -49,11 +54,13 @@ def softmax(x, axis=-1, *, temperature=1.0, where=None, dtype=None, out=None):
     >>> import numpy as np, csoftmax
     >>> csoftmax.softmax(np.array([1.0, 2.0, 3.0])).round(4)
     array([0.09  , 0.2447, 0.6652])
+    >>> csoftmax.softmax(np.array([1.0, 2.0, np.nan]), where=np.array([True, True, False])).round(4)
+    array([0.2689, 0.7311, 0.    ])
     """
-    y = plain_softmax(x, axis, temperature, where, dtype, out)
-    return _map(_core.SOFTMAX, x, axis, temperature, where, dtype, out) if y is None else y
+    return _map(_core.SOFTMAX, x, axis, temperature, where, dtype, out)
 
 
+@_core.thin_log_softmax
 def log_softmax(x, axis=-1, *, temperature=1.0, where=None, dtype=None, out=None):
     """Compute the logarithm of softmax, ``x/T - log(sum(exp(x/T)))`` along `axis`.
 
@@ -61,18 +68,10 @@ def log_softmax(x, axis=-1, *, temperature=1.0, where=None, dtype=None, out=None
 
     Parameters
     ----------
-    x : array_like
-        Logits of any shape. float32 and float64 are kept; integers and bool are computed as float64.
-    axis : int, tuple of int or None
-        The class axis or axes; None for all.
-    temperature : float
-        T > 0.
-    where : None
-        Not supported yet.
-    dtype : dtype, optional
-        float32 or float64, that of the result.
-    out : ndarray, optional
-        Where the result goes; may be `x`. As in `softmax`.
+    x, axis, temperature, dtype, out
+        As in `softmax`.
+    where : array_like of bool, optional
+        The classes that take part, broadcast to x; the result is -inf elsewhere.
 
     Returns
     -------
@@ -95,37 +94,147 @@ def log_softmax(x, axis=-1, *, temperature=1.0, where=None, dtype=None, out=None
     >>> csoftmax.log_softmax(np.array([40.0, 0.0]))[0]
     np.float64(-4.248354255291589e-18)
     """
-    y = plain_log_softmax(x, axis, temperature, where, dtype, out)
-    return _map(_core.LOG_SOFTMAX, x, axis, temperature, where, dtype, out) if y is None else y
+    return _map(_core.LOG_SOFTMAX, x, axis, temperature, where, dtype, out)
 
 
+@_core.thin_logsumexp
 def logsumexp(a, axis=None, b=None, keepdims=False, return_sign=False, *, where=None, dtype=None, out=None):
-    """Compute ``log(sum(exp(a)))`` without overflow, in one pass over memory.
+    """Compute ``log(sum(b * exp(a)))`` without overflow; without `b`, in one pass over memory.
 
     Parameters
     ----------
     a : array_like
-        Of any shape. float32 and float64 are kept; integers and bool are computed as float64.
+        Of any shape. float16, bfloat16 (of ml_dtypes), float32 and float64 are kept; integers and bool are computed
+        as float64.
     axis : int, tuple of int or None
         The axis or axes to sum over; None for all.
-    b : None
-        Not supported yet.
+    b : array_like, optional
+        Factors of any sign; `a` and `b` broadcast to each other, and their common dtype is kept. Where `b` is 0
+        there is no term, whatever `a` is.
     keepdims : bool
         Keep summed axes with length 1.
     return_sign : bool
-        Not supported yet.
-    where : None
-        Not supported yet.
+        Return the sign of the sum as well, and the logarithm of its absolute value.
+    where : array_like of bool, optional
+        The terms that take part, broadcast to `a` (and `b`).
     dtype : dtype, optional
-        float32 or float64, that of the result.
+        One of the four floating ones, that of the result.
+    out : ndarray, optional
+        Where the logarithm goes.
+
+    Returns
+    -------
+    ndarray or scalar
+        Within 2 ULP of the larger of abs(max) and log(sum(exp(a - max))). -inf of nothing and of -inf alone,
+        +inf if there is one and no NaN. With `b`, as exact as the sum relative to ``sum(abs(b) * exp(a))``; NaN
+        where the sum is negative, unless `return_sign`.
+    sign : ndarray or scalar
+        If `return_sign`: 1, 0, -1, or NaN where the sum is NaN.
+
+    Raises
+    ------
+    TypeError, ValueError, numpy.exceptions.AxisError
+        As `softmax`; `a` and `b` of shapes that do not broadcast.
+
+    Notes
+    -----
+    Signature and conventions of ``scipy.special.logsumexp``; the sign of an empty sum is 0.
+
+    Examples
+    --------
+    >>> import numpy as np, csoftmax
+    >>> csoftmax.logsumexp(np.array([1000.0, 1000.0]))
+    np.float64(1000.6931471805599)
+    >>> csoftmax.logsumexp(np.array([1000.0, 1000.0]), b=np.array([1.0, -3.0]), return_sign=True)
+    (np.float64(1000.6931471805599), np.float64(-1.0))
+    """
+    if b is not None:
+        return _signed_logsumexp(a, b, axis, keepdims, return_sign, where, dtype, out)
+    result = _reduce(_core.LOGSUMEXP, a, "a", axis, 1.0, where, keepdims, dtype, out)
+    if not return_sign:
+        return result
+    sign = np.where(np.isnan(result), np.nan, result > -np.inf).astype(result.dtype)
+    return result, sign if sign.ndim else sign[()]
+
+
+def selective_log_softmax(x, index, axis=-1, *, temperature=1.0, dtype=None, out=None):
+    """Compute the log-probabilities of chosen classes, ``log_softmax(x)[index]``, without those of the others.
+
+    Parameters
+    ----------
+    x : array_like
+        Logits of any shape; "rows" are the shape without `axis`. dtypes as in `softmax`.
+    index : array_like
+        Class indices in [0, n), of any integer type or whole floats: one per row, broadcast to the rows, or k per row
+        in an array of shape rows + (k,), k standing last whatever `axis` is.
+    axis : int
+        The class axis, of length n.
+    temperature, dtype
+        As in `softmax`.
+    out : ndarray, optional
+        Where the result goes: rows, or rows + (k,).
+
+    Returns
+    -------
+    ndarray or scalar
+        Log-probabilities, shaped like the rows or rows + (k,), each within 4 ULP.
+
+    Raises
+    ------
+    IndexError
+        A class index outside [0, n): the first such row and its index are named, nothing is written.
+    TypeError, ValueError, numpy.exceptions.AxisError
+        As `softmax`; `index` bool, of fractions, or of a shape that does not match.
+
+    Notes
+    -----
+    Minus the loss of `cross_entropy` under ``reduction="none"``, docs/derivation.md.
+
+    Examples
+    --------
+    >>> import numpy as np, csoftmax
+    >>> x = np.array([[2.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
+    >>> csoftmax.selective_log_softmax(x, np.array([0, 2])).round(4)
+    array([-0.4076, -1.0986])
+    >>> csoftmax.selective_log_softmax(x, np.array([[0, 1], [2, 2]])).round(4)
+    array([[-0.4076, -1.4076],
+           [-1.0986, -1.0986]])
+    """
+    x = _arrays.as_array(x, "x")
+    axes = _arrays.one_axis(axis, x.ndim)
+    rows = _arrays.rows_of(x.shape, axes)
+    t = _arrays.temperature_for(temperature, rows)
+    wide, result = _arrays.result_dtype(dtype, _arrays.floating(x))
+    index = _arrays.as_labels(index, "index")
+    if index.ndim not in (len(rows), len(rows) + 1):
+        raise ValueError(f"index has shape {index.shape}, but x of shape {x.shape} has rows of shape {rows}")
+    slots = index.shape[len(rows):]
+    index = _arrays.broadcast(index, rows + slots, "index", f"x of shape {x.shape} has rows of shape {rows}")
+    target = _arrays.target_for(out, index.shape, result, None, (), apart=(x, t))
+    if index.size:
+        last = _arrays.classes_last(x, axes)
+        _core.run(_core.SELECTIVE, wide, last, r=target.array, temperature=t, target=index, name="index")
+    return target.finish()
+
+
+def softmax_entropy(x, axis=-1, *, temperature=1.0, where=None, keepdims=False, dtype=None, out=None):
+    """Compute the entropy of softmax, ``-sum(p * log(p))`` with ``p = softmax(x/T)``, in nats.
+
+    Parameters
+    ----------
+    x, axis, temperature, dtype
+        As in `softmax`.
+    where : array_like of bool, optional
+        The classes that take part, broadcast to x; without any, the entropy is 0.
+    keepdims : bool
+        Keep class axes with length 1.
     out : ndarray, optional
         Where the result goes.
 
     Returns
     -------
     ndarray or scalar
-        Within 2 ULP of the larger of abs(max) and log(sum(exp(a - max))). -inf of nothing and of -inf alone,
-        +inf if there is one and no NaN.
+        Between 0 and log(n), within 4 ULP; x's shape without `axis`. NaN where softmax is.
 
     Raises
     ------
@@ -134,45 +243,87 @@ def logsumexp(a, axis=None, b=None, keepdims=False, return_sign=False, *, where=
 
     Notes
     -----
-    Signature and conventions of ``scipy.special.logsumexp``.
+    Computed as ``L + sum(e * (m - x)/T) / sum(e)`` from the logits, e their exponentials, m the largest and L the
+    logarithm of the sum over its exponential: p = 0 contributes 0. See docs/derivation.md.
 
     Examples
     --------
     >>> import numpy as np, csoftmax
-    >>> csoftmax.logsumexp(np.array([1000.0, 1000.0]))
-    np.float64(1000.6931471805599)
+    >>> csoftmax.softmax_entropy(np.array([[0.0, 0.0], [0.0, -np.inf]])).round(4)
+    array([0.6931, 0.    ])
     """
-    if b is None and where is None and dtype is None and not keepdims and not return_sign:
-        result = plain_logsumexp(a, axis, out)
-        if result is not None:
-            return result
-    for name, given in (("b", b is not None), ("return_sign", return_sign), ("where", where is not None)):
-        if given:
-            raise _arrays.not_yet(name)
-    a = _arrays.as_array(a, "a")
-    compute, result = _arrays.result_dtype(dtype, _arrays.floating(a))
-    axes = _arrays.axes_of(axis, a.ndim)
-    kept = tuple(1 if i in axes else n for i, n in enumerate(a.shape))
-    shape = kept if keepdims else tuple(n for i, n in enumerate(a.shape) if i not in axes)
-    target = _arrays.target_for(out, shape, result, None, (a,))
-    x = _arrays.classes_last(a, axes)
-    nclass = max(len(axes), 1) if a.ndim == 0 else len(axes)
-    rows = target.array
-    if keepdims and a.ndim:
-        rows = np.squeeze(rows, axis=axes)
-    _core.run(_core.LOGSUMEXP, compute == np.float64, x, None, None, rows, nclass, 1.0)
-    return target.finish()
+    return _reduce(_core.ENTROPY, x, "x", axis, temperature, where, keepdims, dtype, out)
 
 
 def _map(op, x, axis, temperature, where, dtype, out):
-    if where is not None:
-        raise _arrays.not_yet("where")
     x = _arrays.as_array(x, "x")
-    t = _arrays.temperature_of(temperature)
-    compute, result = _arrays.result_dtype(dtype, _arrays.floating(x))
     axes = _arrays.axes_of(axis, x.ndim)
-    target = _arrays.target_for(out, x.shape, result, x, (x,))
+    t = _arrays.temperature_for(temperature, _arrays.rows_of(x.shape, axes))
+    mask = _arrays.where_for(where, x, axes)
+    wide, result = _arrays.result_dtype(dtype, _arrays.floating(x))
+    target = _arrays.target_for(out, x.shape, result, x, (x,), apart=(mask, t))
+    last = _arrays.classes_last(x, axes)
     y = _arrays.classes_last(target.array, axes)
-    nclass = len(axes) if x.ndim else 1
-    _core.run(op, compute == np.float64, _arrays.classes_last(x, axes), None, y, None, nclass, t)
+    _core.run(op, wide, last, _arrays.class_axes(x, axes), y=y, temperature=t, where=mask)
     return target.finish()
+
+
+def _reduce(op, x, name, axis, temperature, where, keepdims, dtype, out):
+    x = _arrays.as_array(x, name)
+    axes = _arrays.axes_of(axis, x.ndim)
+    rows = _arrays.rows_of(x.shape, axes)
+    t = _arrays.temperature_for(temperature, rows)
+    mask = _arrays.where_for(where, x, axes)
+    wide, result = _arrays.result_dtype(dtype, _arrays.floating(x))
+    target = _arrays.target_for(out, _kept(x.shape, axes) if keepdims else rows, result, None, (x,), apart=(mask, t))
+    last = _arrays.classes_last(x, axes)
+    r = np.squeeze(target.array, axis=axes) if keepdims else target.array
+    _core.run(op, wide, last, _arrays.class_axes(x, axes), r=r, temperature=t, where=mask)
+    return target.finish()
+
+
+def _kept(shape, axes):
+    return tuple(1 if i in axes else n for i, n in enumerate(shape))
+
+
+def _signed_logsumexp(a, b, axis, keepdims, return_sign, where, dtype, out):
+    """The logarithm of sums with factors b: in NumPy, in float64, rounded once."""
+    a, weak = _arrays.as_array(a, "a"), type(b) in (bool, int, float)
+    b = _arrays.as_array(b, "b")
+    _, result = _arrays.result_dtype(dtype, _arrays.floating(a) if weak else _arrays.floating(a, b))
+    try:
+        a, b = np.broadcast_arrays(a, b)
+    except ValueError:
+        raise ValueError(f"a has shape {a.shape} and b has shape {b.shape}, which do not broadcast") from None
+    axes = _arrays.axes_of(axis, a.ndim)
+    mask = _arrays.where_for(where, a, axes)
+    rows = _arrays.rows_of(a.shape, axes)
+    target = _arrays.target_for(out, _kept(a.shape, axes) if keepdims else rows, result, None, ())
+
+    flat = (*rows, -1 if a.size else 0)
+    a, b = (_arrays.classes_last(v, axes).astype(np.float64).reshape(flat) for v in (a, b))
+    takes_part = b != 0 if mask is None else (b != 0) & mask.reshape(flat)
+    with np.errstate(all="ignore"):
+        log, sign = _log_of_sum(np.where(takes_part, a, -np.inf), np.where(takes_part, b, 0))
+        if not return_sign:
+            log = np.where(sign < 0, np.nan, log)
+        target.array[...] = log.reshape(target.array.shape)
+    if not return_sign:
+        return target.finish()
+    sign = sign.reshape(target.array.shape).astype(result)
+    return target.finish(), sign if sign.ndim else sign[()]
+
+
+def _log_of_sum(a, b):
+    """(log abs(s), sign of s) with s = sum(b exp(a)) along the last axis.
+
+    Terms are taken relative to the largest, b's power of two included, so that none that matters under- or
+    overflows.
+    """
+    mantissa, exponent = np.frexp(b)
+    exponent = exponent * np.log(2)
+    most = np.finfo(np.float64).max
+    shift = np.clip((a + exponent).max(axis=-1, keepdims=True, initial=-np.inf), -most, most)
+    terms = np.where(b == 0, 0, mantissa * np.exp((a - shift) + exponent))
+    s = terms.sum(axis=-1)
+    return shift[..., 0] + np.log(np.abs(s)), np.sign(s)

@@ -7,11 +7,13 @@ from numpy.typing import NDArray
 
 import csoftmax
 
+Float16 = NDArray[np.float16]
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
 x = np.array([[1, 2, 4], [0, 1, 0]], dtype=np.float32)
 z = x.astype(np.float64)
+half = x.astype(np.float16)
 whole = np.array([[1, 2, 4], [0, 1, 0]], dtype=np.uint8)
 labels = np.array([2, 0])
 
@@ -25,11 +27,20 @@ assert_type(csoftmax.softmax(z, out=x), Float32)
 assert_type(csoftmax.log_softmax(x, (0, 1)), Float32)
 assert_type(csoftmax.log_softmax(z, dtype=np.dtype(np.float32)), Float32)
 assert_type(csoftmax.log_softmax([1, 2.5]), Float64)
+assert_type(csoftmax.softmax(half, temperature=[1, 2], where=x > 0), Float16)
+assert_type(csoftmax.softmax(x, dtype=np.float16), Float16)
 
 assert_type(csoftmax.logsumexp(x), np.float32)
 assert_type(csoftmax.logsumexp([1, 2]), np.float64)
 assert_type(csoftmax.logsumexp(x, -1, keepdims=True), Float32)
 assert_type(csoftmax.logsumexp(x, axis=-1), Any)
+assert_type(csoftmax.logsumexp(x, b=x), Any)
+assert_type(csoftmax.logsumexp(x, -1, x, return_sign=True), tuple[Any, Any])
+
+assert_type(csoftmax.selective_log_softmax(x, labels), Float32)
+assert_type(csoftmax.selective_log_softmax([[1, 2], [3, 4]], [0, 1]), Float64)
+assert_type(csoftmax.softmax_entropy(x, keepdims=True), Float32)
+assert_type(csoftmax.softmax_entropy(x), Any)
 
 p = csoftmax.softmax(x)
 assert_type(csoftmax.softmax_jacobian(p), Float32)
@@ -44,8 +55,18 @@ assert_type(csoftmax.cross_entropy(x, labels, return_grad=True), tuple[np.float3
 assert_type(csoftmax.cross_entropy(x, labels, reduction="none"), Float32)
 assert_type(csoftmax.cross_entropy(z, z, reduction="none", return_grad=True), tuple[Float64, Float64])
 assert_type(csoftmax.cross_entropy(x, labels, return_grad=bool(labels[0])), Any)
+assert_type(csoftmax.cross_entropy(x, (labels[:, None], z[:, :1]), weight=[1, 2, 3], softcap=30), np.float32)
+assert_type(csoftmax.cross_entropy(half, labels), Any)
 loss, gradient = csoftmax.cross_entropy([[1, 2], [3, 4]], [0, 1], return_grad=True, out=np.empty((2, 2)))
 assert_type(gradient, Any)
+
+assert_type(csoftmax.softmax_grad_hess(x, labels, hessian="upper"), tuple[Float32, Float32])
+assert_type(csoftmax.softmax_grad_hess(z, z, out=(x.copy(), x.copy())), tuple[Float32, Float32])
+w, features = np.ones((3, 5)), np.ones((2, 5))
+assert_type(csoftmax.linear_cross_entropy(features, w, labels), Any)
+linear_loss, (dx, dw, db) = csoftmax.linear_cross_entropy(features, w, labels, return_grad=True)
+assert_type(dx, NDArray[Any])
+assert_type(db, NDArray[Any] | None)
 
 assert_type(csoftmax.show_config(mode="dicts")["isas"], list[str])
 assert_type(csoftmax.get_num_threads(), int)
@@ -55,12 +76,13 @@ assert_type(csoftmax.__version__, str)
 
 def refused() -> None:
     """Were a type checker to accept one of these, its comment would be an error."""
-    csoftmax.softmax(x, where=x > 0)  # type: ignore[call-overload]
+    csoftmax.softmax(x, where=x)  # type: ignore[arg-type]
     csoftmax.softmax(x, "last")  # type: ignore[call-overload]
-    csoftmax.logsumexp(x, b=x)  # type: ignore[call-overload]
+    csoftmax.softmax_entropy(x, return_sign=True)  # type: ignore[call-overload]
+    csoftmax.softmax_grad_hess(x, labels, hessian="exact")  # type: ignore[call-overload]
     csoftmax.softmax_jacobian(x, axis=None)  # type: ignore[call-overload]
     csoftmax.softmax_vjp(x)  # type: ignore[call-overload]
     csoftmax.cross_entropy(x, labels, reduction="average")  # type: ignore[call-overload]
     csoftmax.cross_entropy(x, labels, out=x)  # type: ignore[call-overload]
-    csoftmax.cross_entropy(x, labels, weight=x)  # type: ignore[call-overload]
+    csoftmax.cross_entropy(x, labels, softcap=x)  # type: ignore[call-overload]
     csoftmax.show_config("json")  # type: ignore[call-overload]

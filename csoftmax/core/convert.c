@@ -1,19 +1,30 @@
-/* See convert.h. The one place that knows what the dtypes are in memory. */
+/* See convert.h. The one place that knows what the dtypes are in memory. Includes convert.h, kernels.h. */
 #include "convert.h"
+#include "kernels.h"
 
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
+/* Numbers that are gathered or converted in two steps at a time. */
+enum { BATCH = 128 };
+
+/* Numbers per turn of a loop: a constant, for gcc's -O2 makes vectors of no other loop. */
+enum { CHUNK = 16 };
+
 ptrdiff_t csm_itemsize(csm_dtype dtype)
 {
     static const unsigned char size[CSM_DTYPES] = {
-        [CSM_F32] = 4, [CSM_F64] = 8, [CSM_BOOL] = 1, [CSM_I8] = 1, [CSM_U8] = 1, [CSM_I16] = 2,
-        [CSM_U16] = 2, [CSM_I32] = 4, [CSM_U32] = 4, [CSM_I64] = 8, [CSM_U64] = 8,
+        [CSM_F32] = 4, [CSM_F64] = 8, [CSM_F16] = 2, [CSM_BF16] = 2, [CSM_BOOL] = 1, [CSM_I8] = 1, [CSM_U8] = 1,
+        [CSM_I16] = 2, [CSM_U16] = 2, [CSM_I32] = 4, [CSM_U32] = 4, [CSM_I64] = 8, [CSM_U64] = 8,
     };
     return size[dtype];
 }
+
+static int is_half(csm_dtype dtype) { return dtype == CSM_F16 || dtype == CSM_BF16; }
+
+static ptrdiff_t at_most(ptrdiff_t most, ptrdiff_t count) { return count < most ? count : most; }
 
 /* Copies a number that need not be aligned, turning its bytes around if asked. */
 static inline void fetch(void *to, const char *from, size_t size, int swapped)
@@ -27,48 +38,137 @@ static inline void fetch(void *to, const char *from, size_t size, int swapped)
         }
 }
 
-#define READ(type)                                          \
-    for (ptrdiff_t i = 0; i < count; i++) {                 \
-        type v;                                             \
-        fetch(&v, src + i * stride, sizeof v, swapped);     \
-        if (to == CSM_F32)                                  \
-            ((float *)dst)[i] = (float)v;                   \
-        else                                                \
-            ((double *)dst)[i] = (double)v;                 \
-    }                                                       \
+#define MOVE(bytes)                                             \
+    for (ptrdiff_t i = 0; i < count; i++)                       \
+        fetch(dst + i * step, src + i * stride, bytes, swapped)
+
+/* `count` numbers of `size` bytes, `stride` bytes apart at src and `step` at dst. */
+static void move(char *dst, ptrdiff_t step, const char *src, ptrdiff_t stride,
+                 ptrdiff_t size, int swapped, ptrdiff_t count)
+{
+    switch (size) {
+    case 1: MOVE(1); break;
+    case 2: MOVE(2); break;
+    case 4: MOVE(4); break;
+    default: MOVE(8);
+    }
+}
+
+/* `a` to float, but where that is inexact to its neighbour of odd last bit: rounded on to fewer bits, it gives what
+   `a` itself rounds to (Boldo and Melquiond 2008). */
+static float to_odd(double a)
+{
+    float f = (float)a;
+    uint32_t bits;
+    memcpy(&bits, &f, sizeof bits);
+    if (f != a && bits % 2 == 0)
+        bits += fabs((double)f) > fabs(a) ? -1u : 1u;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
+/* One of the two is a 16-bit type, the other float32 or float64. */
+static void convert_halves(char *dst, csm_dtype to, const char *src, csm_dtype from, ptrdiff_t count)
+{
+    const csm_table *table = csm_table_of(CSM_F32);
+    if (to == CSM_F32)
+        table->widen[from - CSM_F16]((float *)dst, src, count);
+    else if (from == CSM_F32)
+        table->narrow[to - CSM_F16](dst, (const float *)src, count);
+    else
+        for (ptrdiff_t i = 0; i < count; i += BATCH) {
+            const ptrdiff_t n = at_most(BATCH, count - i);
+            float batch[BATCH];
+            if (to == CSM_F64) {
+                table->widen[from - CSM_F16](batch, src + 2 * i, n);
+                for (ptrdiff_t k = 0; k < n; k++)
+                    ((double *)dst)[i + k] = batch[k];
+            } else {
+                for (ptrdiff_t k = 0; k < n; k++)
+                    batch[k] = to_odd(((const double *)src)[i + k]);
+                table->narrow[to - CSM_F16](dst + 2 * i, batch, n);
+            }
+        }
+}
+
+#define ASSIGN(to_type, from_type, begin, end)                                          \
+    for (ptrdiff_t i = (begin); i < (end); i++) {                                       \
+        from_type v;                                                                    \
+        memcpy(&v, src + i * (ptrdiff_t)sizeof v, sizeof v);                            \
+        const to_type w = (to_type)v;                                                   \
+        memcpy(dst + i * (ptrdiff_t)sizeof w, &w, sizeof w);                            \
+    }
+
+#define ASSIGN_ALL(to_type, from_type)                                                  \
+    do {                                                                                \
+        const ptrdiff_t whole = count - count % CHUNK;                                  \
+        for (ptrdiff_t k = 0; k < whole; k += CHUNK)                                    \
+            ASSIGN(to_type, from_type, k, k + CHUNK)                                    \
+        ASSIGN(to_type, from_type, whole, count)                                        \
+    } while (0)
+
+#define FROM(type)                      \
+    if (to == CSM_F32)                  \
+        ASSIGN_ALL(float, type);        \
+    else                                \
+        ASSIGN_ALL(double, type);       \
     break
 
-void csm_read(void *dst, csm_dtype to, const char *src, csm_dtype from, int swapped, ptrdiff_t stride, ptrdiff_t count)
+/* `count` adjacent native numbers to others. float32 and float64 are aligned if the other is a 16-bit type. */
+static void convert(char *restrict dst, csm_dtype to, const char *restrict src, csm_dtype from, ptrdiff_t count)
 {
+    if (is_half(from) || is_half(to)) {
+        convert_halves(dst, to, src, from, count);
+        return;
+    }
     switch (from) {
-    case CSM_F32: READ(float);
-    case CSM_F64: READ(double);
-    case CSM_I8: READ(int8_t);
-    case CSM_I16: READ(int16_t);
-    case CSM_I32: READ(int32_t);
-    case CSM_I64: READ(int64_t);
+    case CSM_F32: FROM(float);
+    case CSM_F64: FROM(double);
+    case CSM_I8: FROM(int8_t);
+    case CSM_I16: FROM(int16_t);
+    case CSM_I32: FROM(int32_t);
+    case CSM_I64: FROM(int64_t);
     case CSM_BOOL:
-    case CSM_U8: READ(uint8_t);
-    case CSM_U16: READ(uint16_t);
-    case CSM_U32: READ(uint32_t);
-    case CSM_U64: READ(uint64_t);
+    case CSM_U8: FROM(uint8_t);
+    case CSM_U16: FROM(uint16_t);
+    case CSM_U32: FROM(uint32_t);
+    case CSM_U64: FROM(uint64_t);
+    case CSM_F16:
+    case CSM_BF16:
     case CSM_DTYPES: break;
     }
 }
 
-#define WRITE(type)                                                                             \
-    for (ptrdiff_t i = 0; i < count; i++) {                                                     \
-        type v = (type)(from == CSM_F32 ? ((const float *)src)[i] : ((const double *)src)[i]);  \
-        fetch(dst + i * stride, (const char *)&v, sizeof v, swapped);                           \
-    }
+void csm_read(void *dst, csm_dtype to, const char *src, csm_dtype from, int swapped, ptrdiff_t stride, ptrdiff_t count)
+{
+    const ptrdiff_t size = csm_itemsize(from), step = csm_itemsize(to);
+    if (stride == size && !swapped)
+        convert(dst, to, src, from, count);
+    else if (from == to)
+        move(dst, step, src, stride, size, swapped, count);
+    else
+        for (ptrdiff_t i = 0; i < count; i += BATCH) {
+            const ptrdiff_t n = at_most(BATCH, count - i);
+            char batch[BATCH * sizeof(double)];
+            move(batch, size, src + i * stride, stride, size, swapped, n);
+            convert((char *)dst + i * step, to, batch, from, n);
+        }
+}
 
 void csm_write(char *dst, csm_dtype to, int swapped, ptrdiff_t stride, const void *src, csm_dtype from, ptrdiff_t count)
 {
-    if (to == CSM_F32) {
-        WRITE(float)
-    } else {
-        WRITE(double)
-    }
+    const ptrdiff_t size = csm_itemsize(to), step = csm_itemsize(from);
+    if (stride == size && !swapped)
+        convert(dst, to, src, from, count);
+    else if (from == to)
+        move(dst, stride, src, step, size, swapped, count);
+    else
+        for (ptrdiff_t i = 0; i < count; i += BATCH) {
+            const ptrdiff_t n = at_most(BATCH, count - i);
+            char batch[BATCH * sizeof(double)];
+            convert(batch, to, (const char *)src + i * step, from, n);
+            move(dst + i * stride, stride, batch, size, size, swapped, n);
+        }
 }
 
 /* `whole` and `fits` say whether v can be a long long, `big` whether it wraps there; `format` prints it. */
@@ -92,6 +192,23 @@ void csm_write(char *dst, csm_dtype to, int swapped, ptrdiff_t stride, const voi
     LABELS(type, fabs((double)v) < INFINITY && v == trunc((double)v),                   \
            fabs((double)v) < 0x1p63, 0, "%.17g", double)
 
+static csm_status read_half_labels(ptrdiff_t *dst, ptrdiff_t step, const char *src, csm_dtype from, int swapped,
+                                   ptrdiff_t stride, ptrdiff_t count, csm_labels *rule)
+{
+    for (ptrdiff_t i = 0; i < count; i += BATCH) {
+        const ptrdiff_t n = at_most(BATCH, count - i);
+        float batch[BATCH];
+        csm_read(batch, CSM_F32, src + i * stride, from, swapped, stride, n);
+        const csm_status status = csm_read_labels(dst + i * step, step, (const char *)batch, CSM_F32, 0,
+                                                  sizeof *batch, n, rule);
+        if (status != CSM_OK) {
+            rule->bad += i;
+            return status;
+        }
+    }
+    return CSM_OK;
+}
+
 csm_status csm_read_labels(ptrdiff_t *dst, ptrdiff_t step, const char *src, csm_dtype from, int swapped,
                            ptrdiff_t stride, ptrdiff_t count, csm_labels *rule)
 {
@@ -106,6 +223,8 @@ csm_status csm_read_labels(ptrdiff_t *dst, ptrdiff_t step, const char *src, csm_
     case CSM_U64: LABELS(uint64_t, 1, 1, v > INT64_MAX, "%llu", unsigned long long);
     case CSM_F32: FLOAT(float);
     case CSM_F64: FLOAT(double);
+    case CSM_F16:
+    case CSM_BF16: return read_half_labels(dst, step, src, from, swapped, stride, count, rule);
     case CSM_BOOL:
     case CSM_DTYPES: break;
     }

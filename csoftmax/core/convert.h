@@ -9,7 +9,7 @@ ptrdiff_t csm_itemsize(csm_dtype dtype);
 /* `count` numbers at src, `stride` bytes apart, to float32 or float64 (`to`) at dst. */
 void csm_read(void *dst, csm_dtype to, const char *src, csm_dtype from, int swapped, ptrdiff_t stride, ptrdiff_t count);
 
-/* `count` float32 or float64 (`from`) at src to such numbers (`to`) at dst, `stride` bytes apart. */
+/* `count` float32 or float64 (`from`) at src to floating numbers (`to`) at dst, `stride` bytes apart, rounded once. */
 void csm_write(char *dst, csm_dtype to, int swapped, ptrdiff_t stride,
                const void *src, csm_dtype from, ptrdiff_t count);
 

@@ -7,5 +7,6 @@
 #include "losses.h"
 #include "derivatives.h"
 #include "softcap.h"
+#include "halves.h"
 #include "turn.h"
 #include "instance.h"

@@ -1,5 +1,5 @@
 /* The kernels of one instance: every body, in both layouts, and the table that exports them.
-   Includes nothing; needs turn.h, maps.h, losses.h and derivatives.h before it, and CSM_ISA and CSM_TABLE defined. */
+   Includes nothing; needs turn.h, halves.h, softcap.h, maps.h, losses.h and derivatives.h before it, and CSM_ISA and CSM_TABLE defined. */
 
 /* Bytes of x, g and y that a batch along rows may take: they stay in the first-level cache between its passes. */
 #define BATCH_BYTES (24 * 1024)
@@ -43,9 +43,11 @@ static ptrdiff_t batch_rows(const csm_block *b, int along)
 
 #define EACH_WALK(body, ALONG, UNIT)                                                                    \
     do {                                                                                                \
-        const temper t = temper_of(UNIT ? 1 : b->temperature);                                          \
+        temper t = temper_of(UNIT ? 1 : b->temperature);                                                \
         for (ptrdiff_t row = 0; row < b->rows; row += ALONG ? 1 : V_LANES) {                            \
             const ptrdiff_t left = b->rows - row, lanes = left < V_LANES ? left : V_LANES;              \
+            if (!UNIT && b->temperatures)                                                               \
+                t = tempers_of(b->temperatures + row, ALONG ? 1 : lanes);                               \
             const walk w = ALONG ? walk_along(b->n) : walk_across(b->n, lanes);                         \
             const elem *x = (const elem *)b->x + row * (ALONG ? b->xs : 1);                             \
             const elem *g = b->g ? (const elem *)b->g + row * (ALONG ? b->gs : 1) : NULL;               \
@@ -54,13 +56,13 @@ static ptrdiff_t batch_rows(const csm_block *b, int along)
         }                                                                                               \
     } while (0)
 
-#define PRODUCT(name, body, ALONG)              \
-    static void name(const csm_block *b)        \
-    {                                           \
-        if (b->temperature == 1)                \
-            EACH_WALK(body, ALONG, 1);          \
-        else                                    \
-            EACH_WALK(body, ALONG, 0);          \
+#define PRODUCT(name, body, ALONG)                          \
+    static void name(const csm_block *b)                    \
+    {                                                       \
+        if (b->temperature == 1 && !b->temperatures)        \
+            EACH_WALK(body, ALONG, 1);                      \
+        else                                                \
+            EACH_WALK(body, ALONG, 0);                      \
     }
 
 /* A kernel along rows that turns those of up to `few` classes; `wide` takes the others. */
@@ -127,6 +129,19 @@ static void hessian_across(const csm_block *b) { b->g ? dense_hessian_across(b) 
 
 static void jacobian_along(const csm_block *b)
 {
+    for (ptrdiff_t row = 0; b->temperatures && row < b->rows; row++) {      /* one by one */
+        csm_block one = *b;
+        const ptrdiff_t i = b->first + row;
+        one.x = (const elem *)b->x + i / b->n * b->xs;
+        one.y = (elem *)b->y + row * b->ys;
+        one.rows = 1;
+        one.first = i % b->n;
+        one.temperature = b->temperatures[row];
+        one.temperatures = NULL;
+        jacobian_along(&one);
+    }
+    if (b->temperatures)
+        return;
     const temper t = temper_of(b->temperature);
     if (b->temperature == 1)
         jacobian_rows(b, &t, 1);
@@ -150,4 +165,5 @@ const csm_table CSM_TABLE = {
         [CSM_LOG_JVP] = {log_jvp_along, log_jvp_across},
     },
     cap_logits, uncap_gradient,
+    CONVERSIONS
 };

@@ -54,12 +54,18 @@ typedef void csm_kernel(const csm_block *);
 
 enum { CSM_ALONG, CSM_ACROSS, CSM_LAYOUTS };
 
+/* `n` adjacent 16-bit numbers, at any address, to float32; and back, each rounded to the nearest. */
+typedef void csm_widen(float *dst, const char *src, ptrdiff_t n);
+typedef void csm_narrow(char *dst, const float *src, ptrdiff_t n);
+
 typedef struct {
     const char *isa;
     ptrdiff_t lanes;
     csm_kernel *kernel[CSM_OPS][CSM_LAYOUTS];   /* NULL: the operation has no such kernel, stage the rows */
     void (*cap)(void *x, ptrdiff_t n, double cap);                  /* x = cap tanh(x/cap)                  */
     void (*uncap)(void *g, const void *x, ptrdiff_t n, double cap); /* g = g times the derivative of that   */
+    csm_widen *widen[2];        /* of dtype CSM_F16 + i; NULL in the float64 instances */
+    csm_narrow *narrow[2];
 } csm_table;
 
 /* The instance for a dtype on the instruction set chosen at import. */

@@ -1,4 +1,4 @@
-/* Eight lanes of float32: AVX2, FMA. Operations as in README.md.
+/* Eight lanes of float32: AVX2, FMA, F16C. Operations as in README.md.
    Partial stores copy lanes one by one: vmaskmov stores are slow on AMD. */
 
 typedef float elem;
@@ -9,6 +9,7 @@ typedef struct { __m256d a, b; } wide;      /* lanes 0..3 and 4..7 */
 #define V_LANES 8
 #define W_SIZE V_LANES
 #define V_FOLDS 3
+#define V_HALVES
 
 CSM_INLINE __m256i lanes_below(ptrdiff_t n)
 {
@@ -47,6 +48,27 @@ CSM_INLINE void v_store_n(elem *p, vec v, ptrdiff_t n)
 }
 CSM_INLINE vec v_get(const real *p) { return _mm256_loadu_ps(p); }
 CSM_INLINE void v_put(real *p, vec v) { _mm256_storeu_ps(p, v); }
+
+CSM_INLINE vec v_load_half(const char *p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)); }
+CSM_INLINE void v_store_half(char *p, vec v)
+{
+    _mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+}
+CSM_INLINE vec v_load_bfloat(const char *p)
+{
+    __m256i bits = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(bits, 16));
+}
+CSM_INLINE void v_store_bfloat(char *p, vec v)
+{
+    __m256i bits = _mm256_castps_si256(v), nan = _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q));
+    __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    __m256i rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+    __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
+    __m256i high = _mm256_srli_epi32(_mm256_blendv_epi8(rounded, quiet, nan), 16);
+    __m128i packed = _mm_packus_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256(high, 1));
+    _mm_storeu_si128((__m128i *)p, packed);
+}
 
 CSM_INLINE vec v_add(vec a, vec b) { return _mm256_add_ps(a, b); }
 CSM_INLINE vec v_sub(vec a, vec b) { return _mm256_sub_ps(a, b); }

@@ -8,6 +8,7 @@ typedef struct { __m512d a, b; } wide;      /* lanes 0..7 and 8..15 */
 #define V_LANES 16
 #define W_SIZE V_LANES
 #define V_FOLDS 4
+#define V_HALVES
 
 CSM_INLINE mask m_first(ptrdiff_t n) { return (mask)((1u << n) - 1); }
 
@@ -21,6 +22,27 @@ CSM_INLINE vec v_load_n(const elem *p, ptrdiff_t n, real fill)
 CSM_INLINE void v_store_n(elem *p, vec v, ptrdiff_t n) { _mm512_mask_storeu_ps(p, m_first(n), v); }
 CSM_INLINE vec v_get(const real *p) { return _mm512_loadu_ps(p); }
 CSM_INLINE void v_put(real *p, vec v) { _mm512_storeu_ps(p, v); }
+
+CSM_INLINE vec v_load_half(const char *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)); }
+CSM_INLINE void v_store_half(char *p, vec v)
+{
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+}
+CSM_INLINE vec v_load_bfloat(const char *p)
+{
+    __m512i bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(bits, 16));
+}
+/* Not by the CPU's own instruction, which takes subnormals for 0. */
+CSM_INLINE void v_store_bfloat(char *p, vec v)
+{
+    __m512i bits = _mm512_castps_si512(v);
+    __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+    mask nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
+    rounded = _mm512_mask_or_epi32(rounded, nan, bits, _mm512_set1_epi32(0x400000));
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded, 16)));
+}
 
 CSM_INLINE vec v_add(vec a, vec b) { return _mm512_add_ps(a, b); }
 CSM_INLINE vec v_sub(vec a, vec b) { return _mm512_sub_ps(a, b); }

@@ -8,6 +8,7 @@ typedef double wide;
 #define V_LANES 1
 #define W_SIZE V_LANES
 #define V_FOLDS 0
+#define V_HALVES
 
 CSM_INLINE mask m_first(ptrdiff_t n) { return n > 0; }
 
@@ -39,13 +40,59 @@ CSM_INLINE vec v_keep(mask m, vec a) { return m ? a : 0; }
 CSM_INLINE vec v_add_unless(mask m, vec a, vec b) { return m ? a : a + b; }
 CSM_INLINE int m_any(mask m) { return m; }
 
-CSM_INLINE vec pow2(int k)
+CSM_INLINE uint32_t bits_of(vec a)
 {
-    uint32_t bits = (uint32_t)(k + 127) << 23;
-    float f;
-    memcpy(&f, &bits, sizeof f);
-    return f;
+    uint32_t bits;
+    memcpy(&bits, &a, sizeof bits);
+    return bits;
 }
+CSM_INLINE vec of_bits(uint32_t bits)
+{
+    vec a;
+    memcpy(&a, &bits, sizeof a);
+    return a;
+}
+
+/* c ? a : b without a branch, which would be mispredicted: the probabilities of a row are of all sizes. */
+CSM_INLINE uint32_t pick_bits(int c, uint32_t a, uint32_t b) { return b ^ ((a ^ b) & -(uint32_t)c); }
+
+/* 2^112 moves the exponent's offset from 15 to 127, and makes subnormals normal; above stand infinity and NaN. */
+CSM_INLINE vec v_load_half(const char *p)
+{
+    uint16_t half;
+    memcpy(&half, p, sizeof half);
+    const uint32_t sign = (half & 0x8000u) << 16, magnitude = half & 0x7fffu;
+    const uint32_t finite = bits_of(of_bits(magnitude << 13) * 0x1p112f);
+    return of_bits(sign | (magnitude < 0x7c00u ? finite : finite | 0x7f800000u));
+}
+
+/* From 65520 on the nearest is infinity. Below the normal numbers, 1/2 has the subnormals' last place. */
+CSM_INLINE void v_store_half(char *p, vec v)
+{
+    const uint32_t sign = bits_of(v) >> 16 & 0x8000u, magnitude = bits_of(fabsf(v));
+    const uint32_t normal = (magnitude + 0xfffu + (magnitude >> 13 & 1u) - (112u << 23)) >> 13;
+    const uint32_t subnormal = bits_of(fabsf(v) + 0.5f) - 0x3f000000u;
+    uint32_t half = pick_bits(magnitude < 0x38800000u, subnormal, normal);
+    half = pick_bits(magnitude < 0x477ff000u, half, 0x7c00u);
+    half = pick_bits(magnitude <= 0x7f800000u, half, 0x7e00u);
+    const uint16_t bits = (uint16_t)(sign | half);
+    memcpy(p, &bits, sizeof bits);
+}
+
+CSM_INLINE vec v_load_bfloat(const char *p)
+{
+    uint16_t bfloat;
+    memcpy(&bfloat, p, sizeof bfloat);
+    return of_bits((uint32_t)bfloat << 16);
+}
+CSM_INLINE void v_store_bfloat(char *p, vec v)
+{
+    uint32_t bits = bits_of(v);
+    uint16_t bfloat = (uint16_t)((v != v ? bits | 0x400000u : bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+    memcpy(p, &bfloat, sizeof bfloat);
+}
+
+CSM_INLINE vec pow2(int k) { return of_bits((uint32_t)(k + 127) << 23); }
 
 /* In two steps, so that a subnormal result is rounded once: the first product is exact. */
 CSM_INLINE vec v_scale(vec a, vec k)
@@ -54,12 +101,7 @@ CSM_INLINE vec v_scale(vec a, vec k)
     return a * pow2((int)near) * pow2((int)(k - near));
 }
 
-CSM_INLINE vec v_exponent(vec a)
-{
-    uint32_t bits;
-    memcpy(&bits, &a, sizeof bits);
-    return (vec)((int)(bits >> 23 & 255) - 127);
-}
+CSM_INLINE vec v_exponent(vec a) { return (vec)((int)(bits_of(a) >> 23 & 255) - 127); }
 
 CSM_INLINE vec v_fold(vec a, int i) { (void)i; return a; }
 CSM_INLINE vec v_zip_lo(vec a, vec b, int i) { (void)b, (void)i; return a; }

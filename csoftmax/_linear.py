@@ -1,0 +1,446 @@
+"""Cross-entropy of a linear layer whose logits never exist whole: chunks of rows, products by np.matmul.
+
+Knows cross_entropy, which makes a chunk of logits a loss and their gradient, and nothing of kernels.
+"""
+
+import math
+
+import numpy as np
+
+from csoftmax import _arrays, _losses
+from csoftmax._losses import cross_entropy
+
+_PART = 40  # the logits of a chunk are at most this part of all, ...
+_MOST_ROWS = 1024  # ... and no more rows than make the products efficient, ...
+_LEAST_CHUNK = 2**20  # ... but a chunk is not made smaller than this many bytes
+_TILE_PART = 100  # weights are converted, and their gradient is added, in tiles of this part of the logits, ...
+_LEAST_TILE, _MOST_TILE = 2**20, 2**22  # ... but of at least and at most so many bytes
+_LEAST_CLASSES = 16  # per tile
+_IGNORED = -1  # stands for ignore_index in our copy of the labels
+
+
+def linear_cross_entropy(
+    x,
+    w,
+    target,
+    bias=None,
+    *,
+    weight=None,
+    sample_weight=None,
+    ignore_index=-100,
+    label_smoothing=0.0,
+    z_loss=0.0,
+    softcap=None,
+    temperature=1.0,
+    reduction="mean",
+    normalizer=None,
+    return_grad=False,
+    chunk_size=None,
+    out=None,
+    accumulate=False,
+):
+    """Compute the cross-entropy of ``x @ w.T + bias`` and, if asked, its gradients, without holding the logits.
+
+    The result is that of ``cross_entropy(x @ w.T + bias, target, ...)``. With g its gradient with respect to the
+    logits, ``dx = g @ w``, ``dw = g.T @ x`` and ``db = g.sum(axis=0)``. Rows are taken in chunks: the memory needed
+    beyond the results is that of a chunk's logits and a few MB.
+
+    Parameters
+    ----------
+    x : array_like
+        Shape (..., features); "rows" are the shape without the last axis.
+    w : array_like
+        Shape (classes, features).
+    target : array_like or tuple
+        What `cross_entropy` takes for logits of shape rows + (classes,): class indices, shaped like the rows;
+        probabilities, shaped like the logits; or a pair (index, prob), each of shape rows + (k,).
+    bias : array_like, optional
+        Shape (classes,).
+    weight, sample_weight, ignore_index, label_smoothing, z_loss, softcap, temperature, reduction, normalizer
+        As for `cross_entropy`; `sample_weight` and an array as `temperature` broadcast to the rows. Ignored rows
+        take no part in the products.
+    return_grad : bool
+        Return the gradients of the reduced loss (of the sum, for "none") as well.
+    chunk_size : int, optional
+        Rows per chunk. By default the logits of a chunk are at most a fortieth of all the logits or 1 MB, and no
+        more than 1024 rows unless these are short.
+    out : tuple, optional
+        ``(dx, dw, db)``: where the gradients go, each an array or None. dx may be x itself. Where dw or db has fewer
+        digits than the sum needs (float16, bfloat16), or overlaps an input, the sum is made in an array of its own;
+        a dw of float32 for weights of 16 bits takes the sum directly.
+    accumulate : bool
+        Add to the dw and db of `out` instead of overwriting them; dx is overwritten.
+
+    Returns
+    -------
+    loss : scalar or ndarray
+        In nats, of the common dtype of `x`, `w` and `bias`, float32 if that has 16 bits; shaped like the rows if
+        `reduction` is "none".
+    gradients : tuple of ndarray
+        If `return_grad`: (dx, dw, db), in C order where new, of the shapes and dtypes of `x`, `w` and `bias` (float64
+        for integers and bool). Without a bias, db is None.
+
+    Raises
+    ------
+    IndexError
+        A class index outside [0, classes): the first such row and its index are named.
+    TypeError
+        A dtype that is not supported; bool class indices; masked arrays; an array of `out` cannot take its gradient.
+    ValueError
+        Shapes that do not match; a class index that is not a whole number; an option outside its domain; `out` or
+        `accumulate` without `return_grad`; arrays of `out` that overlap each other; a db without a bias.
+
+    All of these are raised before anything is written.
+
+    Notes
+    -----
+    Three matrix products per chunk, in the common dtype (float32 for 16-bit types), take nearly all the time; NumPy's
+    BLAS runs them, and its number of threads is its own (`OMP_NUM_THREADS`, threadpoolctl).
+
+    Examples
+    --------
+    >>> import numpy as np, csoftmax
+    >>> x = np.array([[1.0, 2.0], [0.5, -1.0], [3.0, 0.0]])
+    >>> w = np.array([[1.0, 0.0], [0.0, 1.0]])
+    >>> loss, (dx, dw, db) = csoftmax.linear_cross_entropy(x, w, np.array([0, 1, -100]), return_grad=True)
+    >>> round(float(loss), 4)
+    1.5073
+    >>> dx.round(4)
+    array([[-0.3655,  0.3655],
+           [ 0.4088, -0.4088],
+           [ 0.    ,  0.    ]])
+    >>> dw.round(4)
+    array([[-0.1611, -1.1398],
+           [ 0.1611,  1.1398]])
+    """
+    x, w = _arrays.as_array(x, "x"), _arrays.as_array(w, "w")
+    if bias is not None:
+        bias = _arrays.as_array(bias, "bias")
+    _check_shapes(x, w, bias)
+    if not return_grad and (out is not None or accumulate):
+        raise ValueError("out and accumulate concern the gradients: they need return_grad=True")
+    real = _computed_in(x, w, bias)
+    classes, features = w.shape
+    batch = _Batch(x.shape[:-1], classes, target, sample_weight, temperature, ignore_index)
+    options = {"weight": weight, "label_smoothing": label_smoothing, "z_loss": z_loss, "softcap": softcap}
+    nothing = cross_entropy(  # the loss of no rows; and every option is checked
+        np.empty((0, classes), real), **batch.options(slice(0)), **options, reduction=reduction, normalizer=normalizer
+    )
+    gradients = None
+    if return_grad:
+        inputs = [a for a in (x, w, bias, weight, *batch.arrays) if isinstance(a, np.ndarray)]
+        gradients = _Gradients(x, w, bias, out, accumulate, real, inputs)
+    if reduction == "mean":
+        batch.divide(batch.divisor(weight) if normalizer is None else float(normalizer))
+    size = _rows_per_chunk(chunk_size, batch, classes, features, real)
+
+    x = x.reshape(batch.count, features)
+    tile_bytes = max(_LEAST_TILE, min(_MOST_TILE, batch.count * classes * real.itemsize // _TILE_PART))
+    weights = _Tiles(w, real, tile_bytes)
+    shift = None if bias is None else bias.astype(real)
+    buffer = np.empty((size, classes), real)
+    options |= {"reduction": "none" if reduction == "none" else "sum", "return_grad": return_grad}
+    losses = []
+    with np.errstate(all="ignore"):
+        if return_grad:
+            gradients.begin(batch.ignored, tile_bytes)
+        for chosen in batch.chunks(size):
+            rows = _as_real(x[chosen], real)
+            logits = buffer[: len(rows)]
+            for tile, part in weights:
+                np.matmul(rows, part.T, out=logits[:, tile])
+            if shift is not None:
+                logits += shift
+            if return_grad:
+                loss, g = cross_entropy(logits, **batch.options(chosen), **options, out=logits)
+                gradients.add(chosen, rows, g, weights)
+            else:
+                loss = cross_entropy(logits, **batch.options(chosen), **options)
+            losses.append(loss)
+        loss = batch.joined(losses, nothing)
+        return (loss, gradients.finish()) if return_grad else loss
+
+
+def _check_shapes(x, w, bias):
+    if w.ndim != 2:
+        raise ValueError(f"w has shape {w.shape}, but must be (classes, features)")
+    if x.ndim == 0 or x.shape[-1] != w.shape[1]:
+        raise ValueError(f"x has shape {x.shape}, but w of shape {w.shape} takes (..., {w.shape[1]})")
+    if bias is not None and bias.shape != w.shape[:1]:
+        raise ValueError(f"bias has shape {bias.shape}, but w of shape {w.shape} takes {w.shape[:1]}")
+
+
+def _computed_in(*arrays):
+    """The dtype of the products and the loss: the common one of the arrays that are not None, 16 bits as float32."""
+    dtypes = [a.dtype for a in arrays if a is not None]
+    halves = [_arrays.is_floating(d) and d.itemsize == 2 for d in dtypes]
+    common = np.result_type(*(np.float32 if half else d for d, half in zip(dtypes, halves, strict=True)))
+    return common if common.kind == "f" else np.dtype(np.float64)
+
+
+def _rows_per_chunk(chunk_size, batch, classes, features, real):
+    kept = max(1, len(batch.kept))
+    if chunk_size is None:
+        least = _LEAST_CHUNK // max(1, real.itemsize * (classes + features))
+        size = max(1, least, min(batch.count // _PART, _MOST_ROWS))
+        return math.ceil(kept / math.ceil(kept / size))
+    size = _arrays.as_index(chunk_size, "chunk_size")
+    if size < 1:
+        raise ValueError(f"chunk_size must be positive, got {chunk_size!r}")
+    return min(size, kept)
+
+
+def _fits_blas(a, real):
+    """Whether np.matmul hands the matrix `a` to BLAS as it lies, without a copy or a loop of its own."""
+    if a.dtype != real or not a.flags.aligned:
+        return False
+    (rows, columns), (down, along), item = a.shape, a.strides, real.itemsize
+    by_rows = along == item and down >= item * max(1, columns) and down % item == 0
+    by_columns = down == item and along >= item * max(1, rows) and along % item == 0
+    return by_rows or by_columns
+
+
+def _as_real(a, real):
+    """The matrix `a` in a dtype and layout for BLAS: itself, or a copy in C order."""
+    return a if _fits_blas(a, real) else _fill(np.empty(a.shape, real), a)
+
+
+def _fill(to, a):
+    """Copy `a` into `to`, an array of float32 or float64.
+
+    float16 takes a way of its own, since NumPy's conversion costs 3.8 ns a number and this one 0.3: the bits, shifted
+    to their places in a float32, are the number over 2^112. Infinities and NaN, whose exponent is the largest,
+    come out as 2^16 and more, and are left to NumPy.
+    """
+    if a.dtype != np.float16 or to.dtype != np.float32:
+        np.copyto(to, a)
+        return to
+    bits = to.view(np.int32)
+    np.copyto(bits, a.view(np.int16))
+    np.left_shift(bits, 13, out=bits)
+    np.bitwise_and(bits, -0x70002000, out=bits)  # the sign, then 28 - 13 bits: its copies are cleared
+    np.multiply(to, np.float32(2.0**112), out=to)
+    if to.size and max(to.max(), -to.min()) >= 2.0**16:
+        np.copyto(to, a)
+    return to
+
+
+class _Tiles:
+    """The weights as BLAS takes them, as pairs (slice of classes, matrix): one pair, or one per converted tile."""
+
+    def __init__(self, w, real, tile_bytes):
+        self.w, self.scratch = w, None
+        self.step = max(1, len(w))
+        if not _fits_blas(w, real):
+            self.step = _classes_per_tile(w, real, tile_bytes)
+            self.scratch = np.empty_like(w[: self.step], dtype=real, subok=False)
+
+    def __iter__(self):
+        for tile in _slices(len(self.w), self.step):
+            part = self.w[tile]
+            yield tile, part if self.scratch is None else _fill(self.scratch[: len(part)], part)
+
+
+def _classes_per_tile(w, real, tile_bytes):
+    return max(1, min(len(w), max(_LEAST_CLASSES, tile_bytes // max(1, real.itemsize * w.shape[1]))))
+
+
+def _slices(length, step):
+    return (slice(start, min(start + step, length)) for start in range(0, length, step))
+
+
+class _Batch:
+    """What is given per row, flat: checked targets, sample weights, temperatures; and which rows are kept."""
+
+    def __init__(self, rows, classes, target, sample_weight, temperature, ignore_index):
+        self.rows, self.count = rows, math.prod(rows)
+        logits = np.broadcast_to(np.float32(0), (*rows, classes))  # what the target must suit; nothing is stored
+        _losses._check_classes(logits, f"logits of shape {logits.shape}")
+        _, operands = _losses._target(target, logits, (len(rows),), ignore_index)
+        self.ignored = np.zeros(self.count, bool)
+        self.is_pair, self.by_label = "prob" in operands, False
+        self.ignore_index = operands.get("ignore_index")
+        if "g" in operands:
+            self.targets = (operands["g"].reshape(self.count, classes),)
+        else:
+            self._take_labels(classes, **operands)
+        self.kept = np.flatnonzero(~self.ignored)
+        self.sample_weight = _losses._sample_weight(sample_weight, rows)
+        if self.sample_weight is not None:
+            self.sample_weight = self.sample_weight.reshape(self.count)
+        self.temperature = _arrays.temperature_for(temperature, rows)
+        if np.ndim(self.temperature):
+            self.temperature = self.temperature.reshape(self.count)
+
+    @property
+    def arrays(self):
+        """All that is read per row, some of it the caller's memory."""
+        return *self.targets, self.sample_weight, self.temperature
+
+    def _take_labels(self, classes, target, name, ignore_index, prob=None):
+        labels = self._checked(target, classes, name, ignore_index)
+        if ignore_index is not None:
+            self.ignore_index = _IGNORED
+        if prob is None:
+            self.by_label = True
+            self.targets = (labels.reshape(self.count),)
+            self.ignored = self.targets[0] == _IGNORED
+        else:
+            flat = self.count, labels.shape[-1]
+            self.targets = labels.reshape(flat), prob.reshape(flat)
+            self.ignored = (self.targets[0] == _IGNORED).all(axis=1)
+
+    @staticmethod
+    def _checked(labels, classes, name, ignore_index):
+        """A copy of the labels, which nobody else can change, as integers; those to ignore become _IGNORED."""
+        labels = np.array(labels)
+        valid = (labels >= 0) & (labels < classes)
+        if labels.dtype.kind == "f":
+            valid &= labels == np.floor(labels)
+        ignored = np.zeros(labels.shape, bool) if ignore_index is None else labels == ignore_index
+        bad = ~(valid | ignored)
+        if bad.any():
+            place = np.unravel_index(bad.argmax(), labels.shape)
+            label, at = labels[place].item(), ", ".join(map(str, place)) or "()"
+            if isinstance(label, float) and not label.is_integer() and not math.isinf(label):
+                raise ValueError(f"{name}[{at}] = {label} is not a whole number: class indices must be")
+            raise IndexError(f"{name}[{at}] = {label} is not a class index in [0, {classes})")
+        return np.where(ignored, _IGNORED, labels).astype(np.int64)
+
+    def divisor(self, weight):
+        """What the mean divides by."""
+        if weight is None or not self.by_label:
+            return len(self.kept)
+        return float(_arrays.as_doubles(weight, "weight")[self.targets[0][self.kept]].sum())
+
+    def divide(self, divisor):
+        """Make the sum of the losses their mean. Without anything to divide by, no row counts."""
+        if divisor == 0:
+            self.ignored[:], self.kept = True, self.kept[:0]
+        else:
+            scale = np.ones(1) if self.sample_weight is None else self.sample_weight
+            with np.errstate(all="ignore"):
+                self.sample_weight = np.broadcast_to(scale / divisor, self.count)
+
+    def chunks(self, size):
+        """The rows that are kept, `size` at a time: slices where these are neighbours, else their numbers."""
+        for part in _slices(len(self.kept), size):
+            chosen = self.kept[part]
+            first, last = int(chosen[0]), int(chosen[-1])
+            yield slice(first, last + 1) if last - first == len(chosen) - 1 else chosen
+
+    def options(self, chosen):
+        """What cross_entropy is told of these rows."""
+        targets = tuple(a[chosen] for a in self.targets)
+        return {
+            "target": targets if self.is_pair else targets[0],
+            "ignore_index": self.ignore_index,
+            "sample_weight": None if self.sample_weight is None else self.sample_weight[chosen],
+            "temperature": self.temperature[chosen] if np.ndim(self.temperature) else self.temperature,
+        }
+
+    def joined(self, losses, nothing):
+        """The losses of the chunks as one result: `nothing`, that of no rows, tells which reduction it is."""
+        if nothing.ndim:
+            result = np.zeros(self.count, nothing.dtype)
+            result[self.kept] = np.concatenate([nothing, *losses])
+            return result.reshape(self.rows)[()]
+        return nothing.dtype.type(sum(map(float, losses))) if losses else nothing
+
+
+class _Sum:
+    """The gradient of w or bias, summed over the chunks: in `given` where that has the digits, else apart."""
+
+    def __init__(self, like, given, real, inputs, accumulate):
+        self.given, self.accumulate, self.dtype = given, accumulate, _arrays.floating(like)
+        fine = given is not None and given.dtype.kind == "f" and given.itemsize >= real.itemsize
+        self.direct = fine and not any(np.may_share_memory(given, a) for a in inputs)
+        self.array = given if self.direct else np.zeros(like.shape, real)
+
+    def begin(self):
+        if self.direct and not self.accumulate:
+            self.array[...] = 0
+
+    def finish(self):
+        if self.given is None:
+            return self.array.astype(self.dtype, copy=False)
+        if not self.direct and self.accumulate:
+            np.add(self.given, self.array, out=self.given, casting="unsafe")
+        elif not self.direct:
+            np.copyto(self.given, self.array, casting="unsafe")
+        return self.given
+
+
+class _Gradients:
+    """dx, dw and db: checked and allocated, then made chunk by chunk, then handed over."""
+
+    def __init__(self, x, w, bias, out, accumulate, real, inputs):
+        given = (None, None, None) if out is None else out
+        _check_out(given, x, w, bias)
+        self.given, dw, db = given
+        self.real, shape = real, (math.prod(x.shape[:-1]), x.shape[-1])
+        others = [a for a in inputs if a is not x]
+        self.dx = self.given
+        if self.dx is None or _overlaps(self.dx, x, others) or not _flattens(self.dx, shape):
+            self.dx = np.empty(x.shape, _arrays.floating(x))
+        self.rows = self.dx.reshape(shape)
+        self.dw = _Sum(w, dw, real, inputs, accumulate)
+        self.db = None if bias is None else _Sum(bias, db, np.dtype(np.float64), inputs, accumulate)
+
+    def begin(self, ignored, tile_bytes):
+        self.rows[ignored] = 0
+        self.dw.begin()
+        if self.db is not None:
+            self.db.begin()
+        step = _classes_per_tile(self.dw.array, self.real, tile_bytes)
+        self.scratch = np.empty_like(self.dw.array[:step], dtype=self.real, subok=False)
+
+    def add(self, chosen, rows, g, weights):
+        """Take in a chunk: its rows of x, and the gradient g of its logits. dx, which may be x, comes last."""
+        total = self.dw.array
+        for tile in _slices(len(total), len(self.scratch)):
+            part = np.matmul(g[:, tile].T, rows, out=self.scratch[: tile.stop - tile.start])
+            np.add(total[tile], part, out=total[tile], casting="unsafe")
+        if self.db is not None:
+            np.add(self.db.array, np.ones(len(g), g.dtype) @ g, out=self.db.array, casting="unsafe")
+        to = self.rows[chosen]
+        direct = isinstance(chosen, slice) and _fits_blas(to, self.real)
+        dx = to if direct else np.empty(to.shape, self.real)
+        for tile, part in weights:
+            if tile.start == 0:
+                np.matmul(g[:, tile], part, out=dx)
+            else:
+                dx += g[:, tile] @ part
+        if not direct:
+            self.rows[chosen] = dx
+
+    def finish(self):
+        if self.given is not None and self.dx is not self.given:
+            np.copyto(self.given, self.dx, casting="unsafe")
+        dx = self.dx if self.given is None else self.given
+        return dx, self.dw.finish(), None if self.db is None else self.db.finish()
+
+
+def _check_out(out, x, w, bias):
+    if not isinstance(out, tuple) or len(out) != 3:
+        raise TypeError(f"out must be a tuple (dx, dw, db) of arrays or None, got {type(out).__name__}")
+    names = "dx", "dw", "db"
+    for name, given, like in zip(names, out, (x, w, bias), strict=True):
+        if given is not None and like is None:
+            raise ValueError("out has a db, but there is no bias")
+        if given is not None:
+            _arrays.check_out(given, like.shape, _arrays.floating(like), f"{name} of out")
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        if out[i] is not None and out[j] is not None and np.shares_memory(out[i], out[j]):
+            raise ValueError(f"{names[i]} and {names[j]} of out share memory")
+
+
+def _overlaps(dx, x, others):
+    """Whether a write to dx could change what is still to be read: its row of x is not."""
+    apart = np.may_share_memory(dx, x) and not _arrays.same_layout(dx, x)
+    return apart or any(np.may_share_memory(dx, a) for a in others)
+
+
+def _flattens(a, shape):
+    """Whether `a` has a view of this shape."""
+    return a.size == 0 or np.may_share_memory(a, a.reshape(shape))

@@ -1,0 +1,329 @@
+# Thin doors. `thin_*` decorate a public function: a call of plain arrays and numbers goes to the core from here,
+# any other to the function as it is written. A `plain_*` gives None where the call is not plain.
+
+cdef object float32 = np.float32, float64 = np.float64
+
+
+cdef bint is_plain(object x) noexcept:
+    """An ndarray of a floating dtype that the core knows, not a subclass, with at least one axis."""
+    return cnp.PyArray_CheckExact(x) and cnp.PyArray_NDIM(<ndarray>x) > 0 and 0 <= code_of(<ndarray>x) <= CSM_BF16
+
+
+cdef csm_dtype compute_of(ndarray x) noexcept:
+    """The dtype that the core computes in for a plain array."""
+    return CSM_F64 if code_of(x) == CSM_F64 else CSM_F32
+
+
+cdef int axis_of(object axis, int ndim) noexcept:
+    """A valid int axis as a non-negative number, else -1."""
+    cdef long long k
+    cdef int overflow
+    if type(axis) is not int:
+        return -1
+    k = PyLong_AsLongLongAndOverflow(axis, &overflow)
+    return -1 if overflow else <int>(k + ndim if -ndim <= k < 0 else k if 0 <= k < ndim else -1)
+
+
+cdef double positive(object number) noexcept:
+    """A positive finite float as a number; 0 for anything else."""
+    cdef double v
+    if type(number) is not float:
+        return 0
+    v = number
+    return v if v > 0 and isfinite(v) else 0
+
+
+cdef bint apart(ndarray x, ndarray y) noexcept:
+    """Both are C-contiguous, and share no memory."""
+    cdef char *a = cnp.PyArray_BYTES(x)
+    cdef char *b = cnp.PyArray_BYTES(y)
+    if not (cnp.PyArray_IS_C_CONTIGUOUS(x) and cnp.PyArray_IS_C_CONTIGUOUS(y)):
+        return False
+    return a + cnp.PyArray_NBYTES(x) <= b or b + cnp.PyArray_NBYTES(y) <= a
+
+
+cdef bint fits(object out, ndarray x) noexcept:
+    """`out` is x itself, or laid out like it and not overlapping."""
+    cdef ndarray y
+    cdef int i
+    if not cnp.PyArray_CheckExact(out):
+        return False
+    y = out
+    if not cnp.PyArray_ISWRITEABLE(y) or code_of(y) != code_of(x) or cnp.PyArray_NDIM(y) != cnp.PyArray_NDIM(x):
+        return False
+    for i in range(cnp.PyArray_NDIM(x)):
+        if cnp.PyArray_DIM(y, i) != cnp.PyArray_DIM(x, i) or cnp.PyArray_STRIDE(y, i) != cnp.PyArray_STRIDE(x, i):
+            return False
+    if not cnp.PyArray_IS_C_CONTIGUOUS(y):
+        return False
+    return cnp.PyArray_DATA(x) == cnp.PyArray_DATA(y) or apart(x, y)
+
+
+cdef ndarray like(ndarray x):
+    """A new native array of x's shape, dtype and memory order."""
+    if cnp.PyArray_IS_C_CONTIGUOUS(x):
+        return cnp.PyArray_EMPTY(cnp.PyArray_NDIM(x), cnp.PyArray_DIMS(x), cnp.PyArray_TYPE(x), 0)
+    return np.empty_like(x, dtype=x.dtype.newbyteorder("="))
+
+
+cdef ndarray new_or_given(object out, ndarray x, int ndim, Py_ssize_t *shape):
+    """A new C-ordered array of this shape and x's dtype; or `out` if that is one, apart from x, else None."""
+    cdef ndarray y
+    cdef int i
+    if out is None:
+        return cnp.PyArray_EMPTY(ndim, <cnp.npy_intp *>shape, cnp.PyArray_TYPE(x), 0)
+    if not cnp.PyArray_CheckExact(out):
+        return None
+    y = out
+    if cnp.PyArray_NDIM(y) != ndim or code_of(y) != code_of(x) or not cnp.PyArray_ISWRITEABLE(y) or not apart(x, y):
+        return None
+    for i in range(ndim):
+        if cnp.PyArray_DIM(y, i) != shape[i]:
+            return None
+    return y
+
+
+cdef void start(frame *f, csm_op op, ndarray x, int axis) noexcept:
+    """A call on a plain array, with one class axis."""
+    cdef int i, k = 0
+    open_frame(f, op, compute_of(x), cnp.PyArray_NDIM(x) - 1, 1)
+    for i in range(cnp.PyArray_NDIM(x)):
+        if i != axis:
+            f.shape[k] = cnp.PyArray_DIM(x, i)
+            k += 1
+    f.shape[k] = cnp.PyArray_DIM(x, axis)
+    put(f, &f.call.x, x, axis)
+
+
+cdef plain_map(csm_op op, object x, object g, object axis, object temperature, object out):
+    """y of an operation on x, and on g unless that is None."""
+    cdef frame f
+    cdef double t = positive(temperature)
+    cdef int k
+    cdef ndarray a, b = None, y
+    if t == 0 or not is_plain(x):
+        return None
+    a = x
+    k = axis_of(axis, cnp.PyArray_NDIM(a))
+    if k < 0:
+        return None
+    if g is not None:
+        if not is_plain(g):
+            return None
+        b = g
+        if not cnp.PyArray_SAMESHAPE(a, b) or code_of(b) != code_of(a):
+            return None
+    if out is None:
+        y = like(a)
+    elif fits(out, a) and (b is None or out is g or fits(out, b)):
+        y = out
+    else:
+        return None
+    start(&f, op, a, k)
+    f.call.temperature = t
+    put(&f, &f.call.y, y, k)
+    if b is not None:
+        put(&f, &f.call.g, b, k)
+    go(&f, cnp.PyArray_SIZE(a), None, None)
+    return y
+
+
+cdef plain_logsumexp(object a, object axis, object out):
+    cdef frame f
+    cdef ndarray x, r
+    cdef int k
+    if not is_plain(a):
+        return None
+    x = a
+    k = axis_of(axis, cnp.PyArray_NDIM(x))
+    if k < 0:
+        return None
+    start(&f, CSM_LOGSUMEXP, x, k)
+    r = new_or_given(out, x, f.call.ndim, f.shape)
+    if r is None:
+        return None
+    put(&f, &f.call.r, r, -1)
+    go(&f, cnp.PyArray_SIZE(x), None, None)
+    return r if f.call.ndim or out is not None else r[()]
+
+
+cdef plain_jacobian(object p, object axis, object temperature, object out):
+    """Along the last axis only."""
+    cdef frame f
+    cdef double t = positive(temperature)
+    cdef ndarray x, y
+    cdef int ndim
+    if t == 0 or not is_plain(p):
+        return None
+    x = p
+    ndim = cnp.PyArray_NDIM(x)
+    if ndim == CSM_MAX_NDIM or axis_of(axis, ndim) != ndim - 1:
+        return None
+    start(&f, CSM_JACOBIAN, x, ndim - 1)
+    spread_jacobian(&f)
+    y = new_or_given(out, x, ndim + 1, f.shape)
+    if y is None:
+        return None
+    f.call.temperature = t
+    put(&f, &f.call.y, y, -1)
+    go(&f, cnp.PyArray_SIZE(y), None, None)
+    return y
+
+
+cdef plain_loss(object logits, object target, object axis, object ignore_index, object label_smoothing,
+                object z_loss, object softcap, object temperature, object reduction, bint return_grad, object out):
+    """The loss of targets that match the logits exactly; (loss, gradient) if `return_grad`."""
+    cdef frame f
+    cdef csm_call *c = &f.call
+    cdef int i, k, ndim, how = reduction_of(reduction) if type(reduction) is str else -1
+    cdef ndarray x, t, y = None, r = None
+    cdef double loss = 0
+    cdef bint soft
+    if how < 0 or not is_plain(logits) or not cnp.PyArray_CheckExact(target):
+        return None
+    if type(label_smoothing) is not float or type(z_loss) is not float:
+        return None
+    if not (ignore_index is None or type(ignore_index) is int):
+        return None
+    x, t, ndim = logits, target, cnp.PyArray_NDIM(logits)
+    k, soft = axis_of(axis, ndim), cnp.PyArray_NDIM(t) == ndim
+    if k < 0 or cnp.PyArray_DIM(x, k) == 0:
+        return None
+    start(&f, CSM_SOFT_CROSS_ENTROPY if soft else CSM_CROSS_ENTROPY, x, k)
+    c.temperature, c.softcap = positive(temperature), 0 if softcap is None else positive(softcap)
+    c.label_smoothing, c.z_loss = label_smoothing, z_loss
+    if c.temperature == 0 or (softcap is not None and c.softcap == 0):
+        return None
+    if not 0 <= c.label_smoothing <= 1 or not isfinite(c.z_loss):
+        return None
+
+    if soft:
+        if not is_plain(t) or not cnp.PyArray_SAMESHAPE(x, t) or not (ignore_index is None or ignore_index == -100):
+            return None
+        put(&f, &c.g, t, k)
+    else:
+        if code_of(t) < CSM_I8 or cnp.PyArray_NDIM(t) != ndim - 1:
+            return None
+        for i in range(ndim - 1):
+            if cnp.PyArray_DIM(t, i) != f.shape[i]:
+                return None
+        put(&f, &c.target, t, -1)
+        set_ignored(c, ignore_index)
+
+    if return_grad and out is None:
+        y = like(x)
+    elif return_grad and fits(out, x) and (not soft or apart(out, t)):
+        y = out
+    elif return_grad or out is not None:
+        return None
+    if y is not None:
+        put(&f, &c.y, y, k)
+    c.reduction = <csm_reduction>how
+    if how == CSM_NONE:
+        r = cnp.PyArray_EMPTY(
+            c.ndim, <cnp.npy_intp *>f.shape, cnp.NPY_FLOAT64 if c.dtype == CSM_F64 else cnp.NPY_FLOAT32, 0
+        )
+        put(&f, &c.r, r, -1)
+    else:
+        c.loss = &loss
+    go(&f, cnp.PyArray_SIZE(x), t, "target")
+    result = scalar_like(x, loss) if r is None else r if c.ndim else r[()]
+    return (result, y) if return_grad else result
+
+
+cdef scalar_like(ndarray x, double value):
+    """A scalar of x's dtype; a float32 where that is not a native float32 or float64."""
+    cdef float narrow = <float>value
+    cdef int code = code_of(x)
+    if code > CSM_F64 or not cnp.PyArray_ISNOTSWAPPED(x):
+        return float64(value) if code == CSM_F64 else float32(value)
+    return cnp.PyArray_ToScalar(<void *>&value if code == CSM_F64 else <void *>&narrow, x)
+
+
+# ---- the decorators; signatures as in the functions they decorate ----
+
+def thin_softmax(function):
+    @wraps(function)
+    def softmax(x, axis=-1, *, temperature=1.0, where=None, dtype=None, out=None):
+        y = plain_map(CSM_SOFTMAX, x, None, axis, temperature, out) if where is None and dtype is None else None
+        return function(x, axis, temperature=temperature, where=where, dtype=dtype, out=out) if y is None else y
+    return softmax
+
+
+def thin_log_softmax(function):
+    @wraps(function)
+    def log_softmax(x, axis=-1, *, temperature=1.0, where=None, dtype=None, out=None):
+        y = plain_map(CSM_LOG_SOFTMAX, x, None, axis, temperature, out) if where is None and dtype is None else None
+        return function(x, axis, temperature=temperature, where=where, dtype=dtype, out=out) if y is None else y
+    return log_softmax
+
+
+def thin_logsumexp(function):
+    @wraps(function)
+    def logsumexp(a, axis=None, b=None, keepdims=False, return_sign=False, *, where=None, dtype=None, out=None):
+        r = None
+        if b is None and keepdims is False and return_sign is False and where is None and dtype is None:
+            r = plain_logsumexp(a, axis, out)
+        if r is None:
+            return function(a, axis, b, keepdims, return_sign, where=where, dtype=dtype, out=out)
+        return r
+    return logsumexp
+
+
+def thin_softmax_jacobian(function):
+    @wraps(function)
+    def softmax_jacobian(p, axis=-1, *, temperature=1.0, out=None):
+        y = plain_jacobian(p, axis, temperature, out)
+        return function(p, axis, temperature=temperature, out=out) if y is None else y
+    return softmax_jacobian
+
+
+def thin_softmax_vjp(function):
+    @wraps(function)
+    def softmax_vjp(p, g, axis=-1, *, temperature=1.0, out=None):
+        y = plain_map(CSM_VJP, p, g, axis, temperature, out) if g is not None else None
+        return function(p, g, axis, temperature=temperature, out=out) if y is None else y
+    return softmax_vjp
+
+
+def thin_softmax_jvp(function):
+    @wraps(function)
+    def softmax_jvp(p, t, axis=-1, *, temperature=1.0, out=None):
+        y = plain_map(CSM_VJP, p, t, axis, temperature, out) if t is not None else None
+        return function(p, t, axis, temperature=temperature, out=out) if y is None else y
+    return softmax_jvp
+
+
+def thin_log_softmax_vjp(function):
+    @wraps(function)
+    def log_softmax_vjp(p, g, axis=-1, *, temperature=1.0, out=None):
+        y = plain_map(CSM_LOG_VJP, p, g, axis, temperature, out) if g is not None else None
+        return function(p, g, axis, temperature=temperature, out=out) if y is None else y
+    return log_softmax_vjp
+
+
+def thin_log_softmax_jvp(function):
+    @wraps(function)
+    def log_softmax_jvp(p, t, axis=-1, *, temperature=1.0, out=None):
+        y = plain_map(CSM_LOG_JVP, p, t, axis, temperature, out) if t is not None else None
+        return function(p, t, axis, temperature=temperature, out=out) if y is None else y
+    return log_softmax_jvp
+
+
+def thin_cross_entropy(function):
+    @wraps(function)
+    def cross_entropy(logits, target, axis=-1, *, weight=None, sample_weight=None, ignore_index=-100,
+                      label_smoothing=0.0, z_loss=0.0, softcap=None, temperature=1.0, reduction="mean",
+                      normalizer=None, return_grad=False, out=None):
+        result = None
+        if weight is None and sample_weight is None and normalizer is None:
+            result = plain_loss(logits, target, axis, ignore_index, label_smoothing, z_loss, softcap, temperature,
+                                reduction, return_grad, out)
+        if result is not None:
+            return result
+        return function(
+            logits, target, axis, weight=weight, sample_weight=sample_weight, ignore_index=ignore_index,
+            label_smoothing=label_smoothing, z_loss=z_loss, softcap=softcap, temperature=temperature,
+            reduction=reduction, normalizer=normalizer, return_grad=return_grad, out=out,
+        )
+    return cross_entropy

@@ -3,7 +3,6 @@
 Every test here runs with all floating-point errors raised and all warnings turned into errors.
 """
 
-import ml_dtypes
 import mpmath
 import numpy as np
 import pytest

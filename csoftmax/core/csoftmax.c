@@ -4,10 +4,15 @@
 #include "threads.h"
 
 #include <float.h>
+#include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Elements after which signals are looked for: some 20 ms on one core. */
 #define SLICE_ELEMENTS ((ptrdiff_t)1 << 24)
+
+/* Classes up to which one row is computed without a plan. */
+#define ONE_ROW 4096
 
 /* Threads take rows by this many, so that no two of them write to one cache line where rows are adjacent. */
 #define ROW_GRAIN 64
@@ -92,11 +97,11 @@ static void compute_together(void *job, int me, int threads)
 }
 
 /* 1/(T D), kept where the scale of the exponentials is finite and so times 0 is 0: p/T overflows before. */
-static double gradient_scale(const plan *p)
+static double gradient_scale(const csm_call *c, double divisor)
 {
-    const double T = p->given.temperatures ? 1 : p->call->temperature;
-    const double scale = 1 / (T * p->given.divisor), most = p->call->dtype == CSM_F32 ? 0x1p150 : DBL_MAX;
-    return !p->given.valid ? 0 : scale < most ? scale : most;
+    const double scale = 1 / ((c->temperatures.data ? 1 : c->temperature) * divisor);
+    const double most = c->dtype == CSM_F32 ? 0x1p150 : DBL_MAX;
+    return scale < most ? scale : most;
 }
 
 static csm_status run_slices(plan *p)
@@ -123,8 +128,62 @@ static csm_status run_slices(plan *p)
     return CSM_OK;
 }
 
+/* Whether a call is one plain row of few classes without options. It needs no plan, which would take as long. */
+static int is_one_row(const csm_call *c)
+{
+    const csm_array *const rows[] = {&c->x, &c->g, &c->y};
+    const ptrdiff_t size = csm_itemsize(c->dtype);
+    if (c->nclass != 1 || c->shape[c->ndim] > ONE_ROW || c->op == CSM_JACOBIAN || c->h.data || c->slots || c->prob.data
+        || c->where.data || c->temperatures.data || c->weight.data || c->sample_weight.data || c->label_smoothing != 0
+        || c->softcap != 0)
+        return 0;
+    for (int i = 0; i < c->ndim; i++)
+        if (c->shape[i] != 1)
+            return 0;
+    for (int k = 0; k < 3; k++)
+        if (rows[k]->data && (rows[k]->dtype != c->dtype || rows[k]->swapped || rows[k]->stride[c->ndim] != size
+                              || (uintptr_t)rows[k]->data % (size_t)size))
+            return 0;
+    return 1;
+}
+
+static csm_status run_one_row(csm_call *c)
+{
+    const ptrdiff_t n = c->shape[c->ndim];
+    csm_labels rule = {.n = n, .ignores = c->ignores, .ignored = c->ignore_index};
+    ptrdiff_t label = 0;
+    union { float narrow; double wide; } result = {.wide = 0};
+    if (c->target.data) {
+        csm_status status = csm_read_labels(&label, 1, c->target.data, c->target.dtype, c->target.swapped, 0, 1, &rule);
+        if (status != CSM_OK) {
+            c->bad_row = 0;
+            memcpy(c->bad_label, rule.text, sizeof rule.text);
+            return status;
+        }
+    }
+    const double divisor = c->reduction != CSM_MEAN ? 1 : c->normalizer != 0 ? c->normalizer : label >= 0;
+    const csm_block block = {
+        .rows = 1, .n = n, .all_rows = 1, .x = c->x.data, .g = c->g.data, .y = c->y.data, .xs = n, .gs = n, .ys = n,
+        .r = &result, .results = 1, .label = c->target.data ? &label : NULL, .slots = 1, .ignores = label < 0,
+        .keep = 1, .z_loss = c->z_loss, .temperature = c->temperature,
+        .scale = label < 0 ? 0 : gradient_scale(c, divisor),
+    };
+    csm_fpenv env = csm_fpenv_enter();
+    csm_table_of(c->dtype)->kernel[c->op][CSM_ALONG](&block);
+    if (c->loss) {
+        *c->loss = (c->dtype == CSM_F32 ? (double)result.narrow : result.wide) / divisor;
+        *c->loss = c->dtype == CSM_F32 ? (float)*c->loss : *c->loss;
+    }
+    if (c->r.data)
+        csm_write(c->r.data, c->r.dtype, c->r.swapped, 0, &result, c->dtype, 1);
+    csm_fpenv_leave(env);
+    return CSM_OK;
+}
+
 csm_status csm_run(csm_call *c)
 {
+    if (is_one_row(c))
+        return run_one_row(c);
     plan p;
     csm_make_plan(&p, c);
     p.env = csm_fpenv_enter();
@@ -136,7 +195,7 @@ csm_status csm_run(csm_call *c)
         if (p.together)
             bytes = (size_t)(p.threads + p.n / (CSM_PART * p.table->lanes) + 1) * CSM_EXCHANGE * sizeof(double);
         p.scratch = bytes ? malloc(bytes) : NULL;
-        p.scale = gradient_scale(&p);
+        p.scale = p.given.valid ? gradient_scale(c, p.given.divisor) : 0;
         status = p.scratch || !bytes ? run_slices(&p) : CSM_NO_MEMORY;
         free(p.scratch);
     }

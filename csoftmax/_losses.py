@@ -146,6 +146,7 @@ def cross_entropy(
     return (loss, grad.finish()) if return_grad else loss
 
 
+@_core.thin_softmax_grad_hess
 def softmax_grad_hess(raw, y, *, sample_weight=None, hessian="diagonal", eps=1e-16, out=None):
     """Compute gradient and diagonal Hessian of the cross-entropy, as boosting libraries want them.
 

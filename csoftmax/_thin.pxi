@@ -231,6 +231,41 @@ cdef plain_loss(object logits, object target, object axis, object ignore_index, 
     return (result, y) if return_grad else result
 
 
+cdef plain_hessian(object raw, object y, object hessian, object eps):
+    """(gradient, Hessian) of labels or probabilities that match the scores exactly, without weights."""
+    cdef frame f
+    cdef csm_call *c = &f.call
+    cdef ndarray x, t, grad, hess
+    if type(eps) is not float or not is_plain(raw) or not cnp.PyArray_CheckExact(y):
+        return None
+    x, t = raw, y
+    if cnp.PyArray_NDIM(x) != 2 or cnp.PyArray_DIM(x, 1) < 2:
+        return None
+    start(&f, CSM_GRAD_HESS, x, 1)
+    c.hessian_floor, c.hessian_factor, c.residual = eps, 1, hessian == "residual"
+    if hessian == "upper":
+        c.hessian_factor = 2
+    elif hessian == "friedman":
+        c.hessian_factor = <double>f.shape[1] / <double>(f.shape[1] - 1)
+    elif hessian != "diagonal" and hessian != "residual":
+        return None
+    if not 0 <= c.hessian_floor or not isfinite(c.hessian_floor):
+        return None
+    if cnp.PyArray_NDIM(t) == 2:
+        if not is_plain(t) or not cnp.PyArray_SAMESHAPE(x, t):
+            return None
+        put(&f, &c.g, t, 1)
+    elif code_of(t) < CSM_I8 or cnp.PyArray_NDIM(t) != 1 or cnp.PyArray_DIM(t, 0) != f.shape[0]:
+        return None
+    else:
+        put(&f, &c.target, t, -1)
+    grad, hess = like(x), like(x)
+    put(&f, &c.y, grad, 1)
+    put(&f, &c.h, hess, 1)
+    go(&f, cnp.PyArray_SIZE(x), t, "y")
+    return grad, hess
+
+
 cdef scalar_like(ndarray x, double value):
     """A scalar of x's dtype; a float32 where that is not a native float32 or float64."""
     cdef float narrow = <float>value
@@ -327,3 +362,13 @@ def thin_cross_entropy(function):
             reduction=reduction, normalizer=normalizer, return_grad=return_grad, out=out,
         )
     return cross_entropy
+
+
+def thin_softmax_grad_hess(function):
+    @wraps(function)
+    def softmax_grad_hess(raw, y, *, sample_weight=None, hessian="diagonal", eps=1e-16, out=None):
+        pair = plain_hessian(raw, y, hessian, eps) if sample_weight is None and out is None else None
+        if pair is None:
+            return function(raw, y, sample_weight=sample_weight, hessian=hessian, eps=eps, out=out)
+        return pair
+    return softmax_grad_hess

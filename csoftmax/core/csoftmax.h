@@ -81,7 +81,7 @@ typedef struct {
 
     int (*poll)(void);      /* called between slices of rows, on the calling thread; non-zero stops */
 
-    /* where status is CSM_BAD_LABEL or CSM_FRACTION: the first such row in C order, and the label as text */
+    /* where status is CSM_BAD_LABEL or CSM_FRACTION: the number of the first such label in C order, and it as text */
     ptrdiff_t bad_row;
     char bad_label[32];
 } csm_call;

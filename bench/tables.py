@@ -1,0 +1,83 @@
+"""The tables of README.md and docs/performance.md, from the CSV files of runs: python bench/tables.py RUN.csv ...
+
+The last run that has a cell counts. Lines between `<!-- speed -->` and `<!-- /speed -->` are replaced.
+"""
+
+import csv
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+NAMES = {
+    "cross_entropy": "loss + gradient",
+    "cross_entropy_soft": "loss + gradient of probabilities",
+    "linear_cross_entropy": "linear loss + gradients",
+    "jacobian": "softmax_jacobian",
+    "vjp": "softmax_vjp",
+    "grad_hess": "softmax_grad_hess",
+}
+CHOSEN = """
+softmax float32 (1, 10)|softmax float32 (10000, 3)|softmax float32 (10000, 10)|softmax float32 (4096, 128)
+softmax float32 (1024, 1000)|softmax float32 (64, 128256)|softmax float64 (1024, 1000)|softmax float16 (1024, 1000)
+logsumexp float32 (1024, 1000)|loss + gradient float32 (1, 10)|loss + gradient float32 (10000, 3)
+loss + gradient float32 (10000, 10)|loss + gradient float32 (4096, 128)|loss + gradient float32 (1024, 1000)
+loss + gradient float32 (64, 128256)|loss + gradient float64 (1024, 1000)|loss + gradient bfloat16 (1024, 1000)
+loss + gradient of probabilities float32 (1024, 1000)|softmax_grad_hess float32 (10000, 10)
+softmax_vjp float32 (10000, 10)|softmax_vjp float32 (1024, 1000)|softmax_jacobian float32 (10000, 10)
+softmax_jacobian float32 (4096, 128)|linear loss + gradients float32 (1024, 256, 32000)
+"""
+
+
+def name_of(row):
+    shape = "(" + row["shape"].replace("x", ", ") + ")"
+    axis = ", axis 0" if row["axis"] == "0" and shape.count(",") == 1 else ""
+    place = ", in place" if row["in_place"] == "True" else ""
+    return f"{NAMES.get(row['op'], row['op'])} {row['dtype']} {shape}{axis}{place}"
+
+
+def read(paths):
+    """{threads: {cell: row}} of the cells that were timed beside a peer."""
+    runs = {}
+    for path in paths:
+        with open(path, newline="") as file:
+            for row in csv.DictReader(file):
+                if row["status"] == "timed" and row["ratio"]:
+                    runs.setdefault(int(row["threads"]), {})[name_of(row)] = row
+    return runs
+
+
+def number(text):
+    return f"{float(text):.3g}"
+
+
+def line(name, row, full=False):
+    peer = float(row["csoftmax"]) * float(row["ratio"])
+    cells = [name, number(row["csoftmax"]), number(peer), row["best_peer"], f"{float(row['ratio']):.2f}"]
+    if full:
+        share = f"{float(row['share_of_limit']):.0%}" if row["share_of_limit"] else ""
+        cells += [share, "yes" if row["target_met"] == "True" else "no", row["scaling"] and number(row["scaling"])]
+    return "| " + " | ".join(cells) + " |"
+
+
+def replace(path, mark, lines):
+    text = path.read_text()
+    start, end = f"<!-- {mark} -->", f"<!-- /{mark} -->"
+    new = "\n".join([start, *lines, end])
+    path.write_text(re.sub(re.escape(start) + ".*?" + re.escape(end), lambda _: new, text, flags=re.DOTALL))
+
+
+def main(paths):
+    runs = read(paths)
+    head = ["| cell | csoftmax | best peer | which | ratio |", "|---|---|---|---|---|"]
+    chosen = re.split(r"\||\n", CHOSEN.strip())
+    one = runs[1]
+    replace(ROOT / "README.md", "speed", head + [line(name, one[name]) for name in chosen if name in one])
+    full = ["| cell | csoftmax | best peer | which | ratio | of limit | target met | vs one thread |", "|" + "---|" * 8]
+    for threads, rows in runs.items():
+        lines = full + [line(name, row, full=True) for name, row in rows.items()]
+        replace(ROOT / "docs" / "performance.md", f"{threads} threads", lines)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

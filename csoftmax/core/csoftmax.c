@@ -14,9 +14,6 @@
 /* Classes up to which one row is computed without a plan. */
 #define ONE_ROW 4096
 
-/* Threads take rows by this many, so that no two of them write to one cache line where rows are adjacent. */
-#define ROW_GRAIN 64
-
 /* Rows [first, first + rows) of the plan, which lie on one run of the last axis of rows. */
 static void compute_block(const plan *p, ptrdiff_t first, ptrdiff_t rows, char *scratch, const csm_team *team)
 {
@@ -32,7 +29,8 @@ static void compute_block(const plan *p, ptrdiff_t first, ptrdiff_t rows, char *
         far[k] = (char *)p->operand[k].data
                  + offset_of(lead, lead_axes, p->rows.shape, p->rows.stride[k])
                  + offset_of(i, p->run_axes, p->rows.shape + lead_axes, p->rows.stride[k] + lead_axes);
-        stride[k] = p->staged[k] ? p->n : (p->layout == CSM_ALONG ? row_stride(p, k) : class_stride(p, k)) / size;
+        stride[k] = p->layout == CSM_ALONG ? (p->staged[k] ? p->n : row_stride(p, k) / size)
+                                           : (p->staged[k] ? p->stage_rows : class_stride(p, k) / size);
     }
     if (c->op == CSM_JACOBIAN)
         stride[X] = p->run_axes == 2 ? p->rows.stride[X][lead_axes] / size : 0;
@@ -57,8 +55,6 @@ static void compute_block(const plan *p, ptrdiff_t first, ptrdiff_t rows, char *
     p->table->kernel[c->op][p->layout](&block);
     csm_stage_out(p, scratch, far, at, results, rows);
 }
-
-static ptrdiff_t grain_of(const plan *p) { return p->layout == CSM_ACROSS ? ROW_GRAIN : 1; }
 
 /* Share i of the current slice. */
 static void compute_share(void *job, int i)

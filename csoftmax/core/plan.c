@@ -3,8 +3,11 @@
 
 #include <stdint.h>
 
-/* Bytes of scratch a thread stages rows in: they stay in the second-level cache. */
-#define STAGE_BYTES (256 * 1024)
+/* Bytes of scratch a thread stages rows in: they stay in the first-level cache, unless one row is more. */
+#define STAGE_BYTES (32 * 1024)
+
+/* Rows that lie side by side are staged so unless ROW_GRAIN of them take more than this. */
+#define MOST_STAGE_BYTES (1024 * 1024)
 
 static ptrdiff_t product(const ptrdiff_t *shape, int ndim)
 {
@@ -70,20 +73,22 @@ static void choose_layout(plan *p)
     const ptrdiff_t size = csm_itemsize(c->dtype);
     const int changes = c->where.data || c->softcap != 0;       /* x, and so its gradient */
     int along = p->classes.ndim <= 1 && !changes, plain[OPERANDS], adjacent[OPERANDS];
-    int across = along && p->table->kernel[c->op][CSM_ACROSS];
+    int across = along && p->table->kernel[c->op][CSM_ACROSS], others = 0;
     for (int k = 0; k < WHERE; k++) {
         plain[k] = !p->operand[k].data || is_plain(p, k);
         adjacent[k] = p->n <= 1 || class_stride(p, k) == size;
         if (p->operand[k].data) {
             along = along && plain[k] && adjacent[k];
-            across = across && plain[k] && row_stride(p, k) == size;
+            across = across && row_stride(p, k) == csm_itemsize(p->operand[k].dtype);
+            others += !plain[k];
         }
     }
+    across = across && (!others || p->n <= MOST_STAGE_BYTES / (others * size * ROW_GRAIN));
     p->layout = !along && across && 2 * p->run >= p->table->lanes ? CSM_ACROSS : CSM_ALONG;
     p->staged[WHERE] = 0;
     for (int k = 0; k < WHERE; k++)
-        p->staged[k] = p->layout == CSM_ALONG && p->operand[k].data
-                       && !(plain[k] && adjacent[k] && p->classes.ndim <= 1);
+        p->staged[k] = !plain[k] || (p->layout == CSM_ALONG && p->operand[k].data
+                                     && !(adjacent[k] && p->classes.ndim <= 1));
     p->staged[X] |= changes;
     p->staged[Y] |= c->softcap != 0 && c->y.data;
 }
@@ -104,8 +109,8 @@ static void measure_stage(plan *p)
     const int shared = p->staged[X] && p->staged[Y] && p->call->op != CSM_JACOBIAN;
     const ptrdiff_t arrays = p->staged[X] + p->staged[G] + p->staged[Y] + p->staged[H] - shared;
     const ptrdiff_t row = arrays * p->n * csm_itemsize(p->call->dtype) + 1;
-    p->stage_rows = arrays ? STAGE_BYTES / row + 1 : PTRDIFF_MAX;
-    p->stage_rows = p->stage_rows < p->count ? p->stage_rows : p->count;
+    const ptrdiff_t grain = grain_of(p), fit = STAGE_BYTES / row / grain * grain, most = fit > grain ? fit : grain;
+    p->stage_rows = !arrays ? PTRDIFF_MAX : most < p->count ? most : p->count;
     p->stage_bytes = arrays ? (size_t)(p->stage_rows * row + 63) / 64 * 64 : 0;
 }
 

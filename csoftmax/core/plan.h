@@ -35,7 +35,7 @@ typedef struct {
     ptrdiff_t count, n, run;            /* rows, classes, rows that follow each other at one stride */
     int run_axes;                       /* axes of rows in a run: 1, or 2 of joined Jacobians */
     int layout;                         /* CSM_ALONG, CSM_ACROSS */
-    int staged[OPERANDS];               /* operands that go through scratch; only CSM_ALONG */
+    int staged[OPERANDS];               /* operands that go through scratch */
     ptrdiff_t stage_rows;               /* at most so many rows at a time */
     size_t stage_bytes;                 /* of scratch of one thread */
     ptrdiff_t slots, results;           /* labels and results per row */
@@ -70,6 +70,11 @@ static inline ptrdiff_t offset_of(ptrdiff_t index, int ndim, const ptrdiff_t *sh
     }
     return offset;
 }
+
+/* Threads take rows by this many, so that no two of them write to one cache line where rows are adjacent. */
+#define ROW_GRAIN 64
+
+static inline ptrdiff_t grain_of(const plan *p) { return p->layout == CSM_ACROSS ? ROW_GRAIN : 1; }
 
 /* Reads and checks all that is given per row; nothing has been written when it fails. */
 csm_status csm_take_rows(plan *p);

@@ -27,14 +27,17 @@ static char *line_at(const plan *p, int k, char *row, ptrdiff_t i, const row_lin
     return row + offset_of(i, l->outer, p->classes.shape, p->classes.stride[k]);
 }
 
-/* `rows` rows of operand k between the array, from `far` on, and adjacent rows at `near`: in, or back. */
+/* `rows` rows of operand k between the array, from `far` on, and scratch at `near`, in the layout: in, or back. */
 static void convert_rows(const plan *p, int k, char *near, char *far, ptrdiff_t rows, int back)
 {
     const csm_array *a = &p->operand[k];
     const csm_dtype dtype = p->call->dtype;
     row_lines l = lines_of(p);
-    const ptrdiff_t step = l.inner > 1 ? line_step(p, k) : row_stride(p, k);
-    if (!l.outer && l.inner * step == row_stride(p, k)) {       /* rows that follow each other are one line */
+    const ptrdiff_t step = p->layout == CSM_ALONG && l.inner > 1 ? line_step(p, k) : row_stride(p, k);
+    if (p->layout == CSM_ACROSS) {                              /* a line for each class */
+        l = (row_lines){p->classes.ndim, p->n, rows, p->stage_rows * csm_itemsize(dtype)};
+        rows = 1;
+    } else if (!l.outer && l.inner * step == row_stride(p, k)) {       /* rows that follow each other are one line */
         l.inner *= rows;
         rows = 1;
     }

@@ -40,12 +40,22 @@ static double measure(csm_kernel *kernel, const csm_block *b)
     return best / (double)(b->rows * b->n) * 1e9;
 }
 
+/* Of as many Jacobians, or rows of them, as 256 MB hold. */
+static double jacobian(ptrdiff_t rows, ptrdiff_t n, const elem *p)
+{
+    const ptrdiff_t most = (1 << 28) / (ptrdiff_t)sizeof *p / n, all = rows * n < most ? rows * n : most;
+    elem *y = calloc((size_t)(all * n), sizeof *y);
+    const csm_block b = {.rows = all, .n = n, .all_rows = all, .x = p, .y = y, .xs = n, .ys = n, .temperature = 1};
+    const double each = measure(CSM_TABLE.kernel[CSM_JACOBIAN][CSM_ALONG], &b);
+    free(y);
+    return each;
+}
+
 int main(void)
 {
     printf("%6s %6s", "rows", "n");
     for (int op = 0; op < CSM_OPS; op++)
-        if (op != CSM_JACOBIAN)
-            printf(" %11s", names[op]);
+        printf(" %11s", names[op]);
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
         const ptrdiff_t rows = shapes[s].rows, n = shapes[s].n, size = rows * n;
         const ptrdiff_t stride = shapes[s].layout == CSM_ALONG ? n : rows;
@@ -61,8 +71,10 @@ int main(void)
             label[i] = rand() % n;
         printf("\n%6td %6td", rows, n);
         for (int op = 0; op < CSM_OPS; op++) {
-            if (op == CSM_JACOBIAN)
+            if (op == CSM_JACOBIAN) {
+                printf(" %11.3f", shapes[s].layout == CSM_ALONG ? jacobian(rows, n, p) : NAN);
                 continue;
+            }
             const csm_block b = {
                 .rows = rows, .n = n, .all_rows = rows, .x = op >= CSM_VJP ? p : x,
                 .g = op >= CSM_VJP ? x : op == CSM_SOFT_CROSS_ENTROPY ? p : NULL,

@@ -34,6 +34,8 @@ cdef extern from "core/csoftmax.h" nogil:
         CSM_OK, CSM_NO_MEMORY, CSM_INTERRUPTED, CSM_BAD_LABEL, CSM_FRACTION
     ctypedef enum csm_reduction:
         CSM_NONE, CSM_SUM, CSM_MEAN
+    ctypedef enum csm_hessian:
+        CSM_DIAGONAL, CSM_UPPER, CSM_FRIEDMAN, CSM_RESIDUAL
     ctypedef struct csm_array:
         void *data
         csm_dtype dtype
@@ -57,8 +59,8 @@ cdef extern from "core/csoftmax.h" nogil:
         csm_reduction reduction
         double normalizer
         double *loss
-        double hessian_factor, hessian_floor
-        int residual
+        csm_hessian hessian
+        double hessian_floor
         int (*poll)() noexcept
         Py_ssize_t bad_row
         char bad_label[32]
@@ -196,8 +198,8 @@ cdef int fail(csm_status status, const csm_call *c, ndarray target, name) except
 def run(int op, bint wide, ndarray x, int nclass=1, *, ndarray g=None, ndarray y=None, ndarray h=None,
         ndarray r=None, temperature=1.0, ndarray where=None, ndarray target=None, name="target", ndarray prob=None,
         ignore_index=None, ndarray weight=None, ndarray sample_weight=None, double label_smoothing=0,
-        double z_loss=0, double softcap=0, reduction="none", double normalizer=0, double hessian_factor=1,
-        double hessian_floor=0, bint residual=False):
+        double z_loss=0, double softcap=0, reduction="none", double normalizer=0, hessian="diagonal",
+        double hessian_floor=0):
     """Run an operation on arrays whose class axes come last, in float64 if `wide`, else in float32.
 
     The arguments are the fields of csm_call (core/csoftmax.h), None and 0 standing for absent. `temperature` is a
@@ -238,7 +240,7 @@ def run(int op, bint wide, ndarray x, int nclass=1, *, ndarray g=None, ndarray y
     set_ignored(c, ignore_index)
     c.label_smoothing, c.z_loss, c.softcap = label_smoothing, z_loss, softcap
     c.reduction, c.normalizer = <csm_reduction>reduction_of(reduction), normalizer
-    c.hessian_factor, c.hessian_floor, c.residual = hessian_factor, hessian_floor, residual
+    c.hessian, c.hessian_floor = <csm_hessian>hessian_of(hessian), hessian_floor
     if c.reduction != CSM_NONE:
         c.loss = &loss
     if op == CSM_JACOBIAN:
@@ -257,6 +259,17 @@ cdef void spread_jacobian(frame *f) noexcept nogil:
     if c.temperatures.data:
         (<Py_ssize_t *>c.temperatures.stride)[c.ndim] = 0
     c.ndim += 1
+
+
+cdef int hessian_of(rule) except -2:
+    """The code of a rule for the Hessian, -1 where there is none of that name."""
+    if rule == "diagonal":
+        return CSM_DIAGONAL
+    if rule == "upper":
+        return CSM_UPPER
+    if rule == "friedman":
+        return CSM_FRIEDMAN
+    return CSM_RESIDUAL if rule == "residual" else -1
 
 
 cdef int reduction_of(reduction) except -2:

@@ -224,10 +224,9 @@ def softmax_grad_hess(raw, y, *, sample_weight=None, hessian="diagonal", eps=1e-
     hess = _arrays.target_for(outs[1], x.shape, result, x, (), apart=(*read, x, outs[0]), name="out[1]")
     if out is not None and np.may_share_memory(*outs) and np.shares_memory(*outs):
         raise ValueError("out[0] and out[1] share memory")
-    factor = {"upper": 2.0, "friedman": classes / (classes - 1) if classes > 1 else 1.0}.get(hessian, 1.0)
     _core.run(
         _core.GRAD_HESS, _arrays.is_wide(result), x, y=grad.array, h=hess.array, sample_weight=weight,
-        hessian_factor=factor, hessian_floor=floor, residual=hessian == "residual", **operands,
+        hessian=hessian, hessian_floor=floor, **operands,
     )
     return grad.finish(), hess.finish()
 

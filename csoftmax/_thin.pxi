@@ -236,19 +236,14 @@ cdef plain_hessian(object raw, object y, object hessian, object eps):
     cdef frame f
     cdef csm_call *c = &f.call
     cdef ndarray x, t, grad, hess
-    if type(eps) is not float or not is_plain(raw) or not cnp.PyArray_CheckExact(y):
+    cdef int rule = hessian_of(hessian) if type(hessian) is str else -1
+    if rule < 0 or type(eps) is not float or not is_plain(raw) or not cnp.PyArray_CheckExact(y):
         return None
     x, t = raw, y
     if cnp.PyArray_NDIM(x) != 2 or cnp.PyArray_DIM(x, 1) < 2:
         return None
     start(&f, CSM_GRAD_HESS, x, 1)
-    c.hessian_floor, c.hessian_factor, c.residual = eps, 1, hessian == "residual"
-    if hessian == "upper":
-        c.hessian_factor = 2
-    elif hessian == "friedman":
-        c.hessian_factor = <double>f.shape[1] / <double>(f.shape[1] - 1)
-    elif hessian != "diagonal" and hessian != "residual":
-        return None
+    c.hessian, c.hessian_floor = <csm_hessian>rule, eps
     if not 0 <= c.hessian_floor or not isfinite(c.hessian_floor):
         return None
     if cnp.PyArray_NDIM(t) == 2:

@@ -13,13 +13,16 @@ from zlib import crc32
 import numpy as np
 
 DTYPES = ("float32", "float64")
+HALVES = ("float16", "bfloat16")
+"""Computed in float32. NumPy knows the name bfloat16 once ml_dtypes is imported."""
 TEMPERATURES = (0.1, 10.0, 0.75, 1e-3, 3e4)
 MARGINS = (10, 17, 20, 40, 90)
 OFFSETS = (1e4, -1e4, 1e6, 1e8, -1e8)
 LENGTHS = (*range(1, 71), 100, 128, 257, 1000, 4096)
 FEW_LENGTHS = (1, 2, 3, 7, 10, 16, 33, 70, 128)
+HALF_LENGTHS = (1, 2, 3, 10, 33, 128)
 SQUARE_LENGTHS = (*range(1, 10), 15, 16, 17, 31, 32, 33, 64, 65, 100)
-DEPTH = {"float32": 104.0, "float64": 745.2}
+DEPTH = {"float16": 17.4, "bfloat16": 93.0, "float32": 104.0, "float64": 745.2}
 """e^-DEPTH is below half the smallest subnormal."""
 
 
@@ -93,6 +96,8 @@ FAMILIES = {
     **{f"offset {offset:g}": partial(_normal, scale=12.0, centre=offset) for offset in OFFSETS},
 }
 LONG_FAMILIES = ("normal", "equal", "margin 20", "offset 1e+06")
+OPTION_FAMILIES = tuple(family for family in FAMILIES if family != "masked")
+"""Smoothing gives each class a part of the loss, and at a mask that is infinite: tested apart."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +112,34 @@ class Batch:
     temperature: float
     families: tuple[str, ...]
     axis: int = -1
+
+    @cached_property
+    def indices(self):
+        """The labels for functions that ignore none."""
+        return np.maximum(self.labels, 0)
+
+    @cached_property
+    def weight(self):
+        """One per class, float32 numbers as the kernels take them."""
+        classes = self.x.shape[self.axis]
+        return np.random.default_rng(classes).uniform(0.25, 2, classes).astype(np.float32)
+
+    @cached_property
+    def sample_weight(self):
+        """One per row, of both signs."""
+        rng = np.random.default_rng(len(self.labels))
+        return rng.uniform(0.25, 2, len(self.labels)).astype(np.float32) * rng.choice([-1, 1], len(self.labels))
+
+    @cached_property
+    def sparse(self):
+        """Three labels per row and their probabilities; in turn equal labels, a padded slot, and padding only."""
+        rng = np.random.default_rng(len(self.labels))
+        rest = rng.integers(self.x.shape[self.axis], size=(len(self.labels), 2))
+        index = np.concatenate([self.labels[:, None], rest], axis=1)
+        index[0::5, 1] = index[0::5, 0]
+        index[1::5, 2] = -100
+        index[4::15] = -100
+        return index, rng.uniform(0.1, 0.8, index.shape).astype(np.float32)
 
     @cached_property
     def columns(self):
@@ -134,7 +167,7 @@ def _soft(rng, x, p, labels):
     soft[1::4] = 0.9 * (np.arange(n) == labels[1::4, None]) + 0.1 / n
     soft[2::4] = p[2::4]
     soft[3::4] = rng.standard_normal(soft[3::4].shape)
-    soft[x < -1e-6 * np.finfo(x.dtype).max] = 0
+    soft[x < -1e-6 * np.finfo("float64" if x.dtype == np.float64 else "float32").max] = 0
     return soft
 
 
@@ -149,7 +182,10 @@ def _cotangents(rng, p):
 
 @cache
 def batch(dtype, n, temperature=1.0, families=tuple(FAMILIES), rows=None):
-    """Rows of length n; with a temperature T each family comes as it is and multiplied by T."""
+    """Rows of length n; with a temperature T each family comes as it is and multiplied by T.
+
+    Rows that overflow in a narrow dtype are left out.
+    """
     rows = rows or (20 if n <= 16 else 3 if n <= 1000 else 1)
     parts, names = [], []
     for scale in sorted({1.0, temperature}):
@@ -157,8 +193,9 @@ def batch(dtype, n, temperature=1.0, families=tuple(FAMILIES), rows=None):
             rng = np.random.default_rng([n, crc32(family.encode())])
             part = FAMILIES[family](rng, (rows, n), DEPTH[dtype])
             with np.errstate(over="ignore"):
-                parts.append((scale * part).astype(dtype))
-            names += [family if scale == 1 else f"{family}, times T"] * rows
+                part = (scale * part).astype(dtype)
+            parts.append(part[np.isfinite(part.max(axis=1))])
+            names += [family if scale == 1 else f"{family}, times T"] * len(parts[-1])
     x = np.concatenate(parts)
     rng = np.random.default_rng(n)
     labels, p = _labels(rng, x), _softmax(x, temperature)
@@ -205,6 +242,53 @@ def _loss_and_gradient(kind, reduction):
     return call
 
 
+def _entropy(csm, b):
+    return {"softmax_entropy": csm.softmax_entropy(b.x, b.axis, temperature=b.temperature)}
+
+
+def _selective(csm, b):
+    picked = csm.selective_log_softmax(b.x, b.indices, b.axis, temperature=b.temperature)
+    return {"selective_log_softmax": picked}
+
+
+HESSIANS = ("diagonal", "upper", "friedman", "residual")
+
+
+def _grad_hess(rule):
+    def call(csm, b):
+        raw = b.x if b.axis == -1 else b.x.T
+        gradient, hessian = csm.softmax_grad_hess(raw, b.indices, hessian=rule, eps=0.0)
+        if b.axis == 0:
+            gradient, hessian = gradient.T, hessian.T
+        own = "gradient, index, none, own entry"
+        return {f"hessian, {rule}": hessian, "gradient, index, none": gradient, own: gradient}
+    return call
+
+
+SMOOTHING, Z_LOSS, SOFTCAP = 0.125, 2.0**-10, 30.0
+OPTIONS = {
+    "weight": lambda b: {"weight": b.weight},
+    "sample weight": lambda b: {"sample_weight": b.sample_weight},
+    "smoothing": lambda b: {"label_smoothing": SMOOTHING},
+    "z-loss": lambda b: {"z_loss": Z_LOSS},
+    "softcap": lambda b: {"softcap": SOFTCAP},
+}
+OPTIONS["all options"] = lambda b: {k: v for option in list(OPTIONS)[:5] for k, v in OPTIONS[option](b).items()}
+OPTIONS["no option"] = lambda b: {}
+LOSSES = (*(("index", option) for option in list(OPTIONS)[:6]), ("soft", "all options"),
+          ("sparse", "no option"), ("sparse", "all options"))
+"""The kinds of target and the options whose errors are measured."""
+
+
+def _optional_loss(kind, option):
+    def call(csm, b):
+        target = {"index": b.labels, "soft": b.soft, "sparse": b.sparse}[kind]
+        loss, gradient = csm.cross_entropy(b.x, target, b.axis, temperature=b.temperature, reduction="none",
+                                           return_grad=True, **OPTIONS[option](b))
+        return {f"loss, {kind}, {option}": loss, f"gradient, {kind}, {option}": gradient}
+    return call
+
+
 VARIANTS = {
     "softmax": _map("softmax"),
     "log_softmax": _map("log_softmax"),
@@ -222,6 +306,10 @@ VARIANTS = {
     "sum, soft": _loss("soft", "sum"),
     "mean and gradient, index": _loss_and_gradient("index", "mean"),
     "mean and gradient, soft": _loss_and_gradient("soft", "mean"),
+    "softmax_entropy": _entropy,
+    "selective_log_softmax": _selective,
+    **{f"grad_hess, {rule}": _grad_hess(rule) for rule in HESSIANS},
+    **{f"{kind}, {option}": _optional_loss(kind, option) for kind, option in LOSSES},
 }
 
 
@@ -229,14 +317,29 @@ REDUCED = ("sum, index", "sum, soft", "mean and gradient, index", "mean and grad
 """The variants that give one number for a whole batch: of one family, lest the largest hide the rest."""
 
 
+GRAD_HESS = tuple(f"grad_hess, {rule}" for rule in HESSIANS)
+OPTIONAL = tuple(f"{kind}, {option}" for kind, option in LOSSES)
+
+
 def plan(variant, dtype):
     """The batches that show the accuracy of a variant."""
     if variant in REDUCED:
-        return [batch(dtype, n, t, (family,)) for n in (1, 3, 10, 33, 1000) for t in (1.0, 0.1)
-                for family in FAMILIES]
-    if variant == "softmax_jacobian":
+        lengths, temperatures = ((1, 3, 33), (1.0,)) if dtype in HALVES else ((1, 3, 10, 33, 1000), (1.0, 0.1))
+        batches = [batch(dtype, n, t, (family,)) for n in lengths for t in temperatures for family in FAMILIES]
+        return [b for b in batches if len(b.x)]
+    if variant == "softmax_jacobian" and dtype not in HALVES:
         return [*(batch(dtype, n) for n in SQUARE_LENGTHS),
                 *(batch(dtype, n, t) for n in (2, 7, 33) for t in TEMPERATURES)]
-    temperatures = () if variant == "logsumexp" else TEMPERATURES
-    return [*(batch(dtype, n) for n in LENGTHS),
-            *(batch(dtype, n, t) for n in FEW_LENGTHS for t in temperatures)]
+    families = OPTION_FAMILIES if variant in OPTIONAL else tuple(FAMILIES)
+    lengths, few, temperatures = LENGTHS, FEW_LENGTHS, TEMPERATURES
+    if variant in OPTIONAL:
+        lengths, few, temperatures = FEW_LENGTHS, (2, 10, 33), (0.1, 10.0)
+    if variant in GRAD_HESS:
+        lengths, temperatures = (*FEW_LENGTHS[1:], 1000, 4096), ()
+    if dtype in HALVES:
+        lengths, few = tuple(n for n in HALF_LENGTHS if n >= lengths[0]), (2, 10, 33)
+        temperatures = (0.1, 10.0) if temperatures else ()
+    if variant == "logsumexp":
+        temperatures = ()
+    return [*(batch(dtype, n, families=families) for n in lengths),
+            *(batch(dtype, n, t, families) for n in few for t in temperatures)]

@@ -2,6 +2,7 @@
 
 `LIMITS` gives, per output and dtype, the largest error allowed in ULP and what the ULP is of. `TRUTHS` gives
 the exact outputs of a batch (cases.py) in extended precision, which test_accuracy.py checks against mpmath.
+float16 and bfloat16 are computed in float32 and rounded once, to half an ULP of their own; their losses are float32.
 Run as `python tests/limits.py`, prints the worst errors measured beside the bounds.
 """
 
@@ -21,12 +22,24 @@ class Limit(NamedTuple):
     float32: float
     float64: float
     of: str
+    float16: float = 0.51
+    bfloat16: float = 0.51
+
+
+def _loss(float32, float64, of):
+    """The limit of a loss, which is float32 for 16-bit logits."""
+    return Limit(float32, float64, of, float32, float32)
 
 
 _RESULT = "the result"
 _ROW_LOSSES = "the sum of |row losses|"
 _TERMS = "the largest term, a sum counting as that of its absolute terms"
 _SOFT = "max(|p_j C|, |c_j|), C the sum of the targets c"
+_LOSS_TERMS = "the sum of |c_j log p_j| + z L^2 + 2 cap/T (C + z L), C the sum of |c_j|"
+_GRADIENT_TERMS = (
+    "max(|p_j (C + 2zL)|, |c_j|), twice for the slope of a softcap, + 2 cap/T p_j (C + 2zL); with weights "
+    "alone, the result"
+)
 
 LIMITS = {
     "softmax": Limit(3, 3, _RESULT),
@@ -38,18 +51,23 @@ LIMITS = {
     "softmax_jvp": Limit(4, 4, _TERMS),
     "log_softmax_vjp": Limit(4, 4, _TERMS),
     "log_softmax_jvp": Limit(4, 4, _TERMS),
-    "loss, index, none": Limit(4, 4, _RESULT),
-    "loss, index, sum": Limit(4, 4, _ROW_LOSSES),
-    "loss, index, mean": Limit(4, 4, _ROW_LOSSES),
-    "loss, soft, none": Limit(4, 4, "the sum of |c_j log p_j|"),
-    "loss, soft, sum": Limit(4, 4, _ROW_LOSSES),
-    "loss, soft, mean": Limit(4, 4, _ROW_LOSSES),
+    "loss, index, none": _loss(4, 4, _RESULT),
+    "loss, index, sum": _loss(4, 4, _ROW_LOSSES),
+    "loss, index, mean": _loss(4, 4, _ROW_LOSSES),
+    "loss, soft, none": _loss(4, 4, "the sum of |c_j log p_j|"),
+    "loss, soft, sum": _loss(4, 4, _ROW_LOSSES),
+    "loss, soft, mean": _loss(4, 4, _ROW_LOSSES),
     "gradient, index, none": Limit(3, 3, _RESULT),
     "gradient, index, none, own entry": Limit(4, 4, _RESULT),
     "gradient, index, mean": Limit(3, 3, _RESULT),
     "gradient, index, mean, own entry": Limit(4, 4, _RESULT),
     "gradient, soft, none": Limit(4, 4, _SOFT),
     "gradient, soft, mean": Limit(4, 4, _SOFT),
+    "softmax_entropy": Limit(4, 4, _RESULT),
+    "selective_log_softmax": Limit(4, 4, _RESULT),
+    **{f"hessian, {rule}": Limit(4, 4, _RESULT) for rule in cases.HESSIANS},
+    **{f"loss, {kind}, {option}": _loss(4, 4, _LOSS_TERMS) for kind, option in cases.LOSSES},
+    **{f"gradient, {kind}, {option}": Limit(4, 4, _GRADIENT_TERMS) for kind, option in cases.LOSSES},
 }
 
 
@@ -90,9 +108,11 @@ class Rows(NamedTuple):
 
 
 @cache
-def rows(b):
+def rows(b, softcap=None):
     """(x-m)/T is kept as an unevaluated sum, so that its rounding costs the exponential nothing."""
     x, t = b.x.astype(EXTENDED), EXTENDED(b.temperature)
+    if softcap is not None:
+        x = softcap * np.tanh(x / EXTENDED(softcap))
     m = x.max(axis=1, keepdims=True)
     with np.errstate(all="ignore"):
         difference, error = _two_sum(x, -m)
@@ -148,6 +168,11 @@ def _jacobian(b):
     return Truth(j / EXTENDED(b.temperature))
 
 
+def _has_one_pivot(b):
+    """Rows without a second p of at least 1/2: 16-bit p need not add up to 1, and then the choice shows."""
+    return (b.p.astype(EXTENDED) >= 0.5).sum(axis=1, keepdims=True) < 2
+
+
 def _pivoted(b):
     """p, g less the g of a p of at least 1/2, and the size of the terms of g - sum p g."""
     p, largest = _most_probable(b)
@@ -158,7 +183,7 @@ def _pivoted(b):
 
 def _softmax_vjp(b):
     (p, g, size), t = _pivoted(b), EXTENDED(b.temperature)
-    return Truth(p * (g - (p * g).sum(axis=1, keepdims=True)) / t, p * size / t)
+    return Truth(p * (g - (p * g).sum(axis=1, keepdims=True)) / t, p * size / t, _has_one_pivot(b))
 
 
 def _log_softmax_vjp(b):
@@ -169,7 +194,7 @@ def _log_softmax_vjp(b):
 
 def _log_softmax_jvp(b):
     (p, g, size), t = _pivoted(b), EXTENDED(b.temperature)
-    return Truth((g - (p * g).sum(axis=1, keepdims=True)) / t, size / t)
+    return Truth((g - (p * g).sum(axis=1, keepdims=True)) / t, size / t, _has_one_pivot(b))
 
 
 def _index_loss(b):
@@ -211,6 +236,83 @@ def _soft_gradient(b):
     return Truth((first - c) / t, np.maximum(abs(first), abs(c)) / t)
 
 
+def _entropy(b):
+    r = rows(b)
+    with np.errstate(invalid="ignore"):
+        terms = np.where(r.e == 0, 0, -r.e / r.s * r.log_p)
+    return Truth(terms.sum(axis=1))
+
+
+def _selective(b):
+    return Truth(_at(rows(b).log_p, b.labels))
+
+
+def _without_each(e):
+    """For each entry the sum of the others of its row."""
+    before, after = np.zeros_like(e), np.zeros_like(e)
+    before[:, 1:] = np.cumsum(e[:, :-1], axis=1)
+    after[:, :-1] = np.cumsum(e[:, :0:-1], axis=1)[:, ::-1]
+    return before + after
+
+
+def _hessian(rule, b):
+    r, n = rows(b), b.x.shape[1]
+    p, complement = r.e / r.s, _without_each(r.e) / r.s
+    if rule == "residual":
+        return Truth(np.where(_is_label(b), complement, p))
+    factor = {"diagonal": EXTENDED(1), "upper": EXTENDED(2), "friedman": EXTENDED(n) / max(n - 1, 1)}[rule]
+    return Truth(factor * p * complement)
+
+
+def _optional_parts(kind, option, b):
+    """Statistics of the rows, c and its size, sample weights, z, L and its size, softcap: columns where per row."""
+    options, n = cases.OPTIONS[option](b), b.x.shape[1]
+    if kind == "sparse":
+        index, probabilities = b.sparse
+        t = np.zeros(b.x.shape, EXTENDED)
+        at = np.broadcast_to(np.arange(len(b.x))[:, None], index.shape)[index >= 0]
+        np.add.at(t, (at, index[index >= 0]), probabilities[index >= 0].astype(EXTENDED))
+    else:
+        t = b.soft.astype(EXTENDED) if kind == "soft" else _is_label(b).astype(EXTENDED)
+    smoothing = EXTENDED(options.get("label_smoothing", 0))
+    weight = np.asarray(options.get("weight", 1), EXTENDED)
+    c, size_of_c = (weight * ((1 - smoothing) * of_t + smoothing / n) for of_t in (t, abs(t)))
+    s = options.get("sample_weight", np.ones(len(b.x))).astype(EXTENDED)
+    if kind == "sparse":
+        s = np.where((index >= 0).any(axis=1), s, 0)
+    softcap = options.get("softcap")
+    r, temperature = rows(b, softcap), EXTENDED(b.temperature)
+    top, log_s = r.m / temperature, -r.log_p.max(axis=1, keepdims=True)
+    z = EXTENDED(options.get("z_loss", 0))
+    return r, c, size_of_c, s[:, None], z, top + log_s, np.maximum(abs(top), log_s), EXTENDED(softcap or 0)
+
+
+def _optional_loss(kind, option, b):
+    r, c, size_of_c, s, z, lse, size_of_lse, softcap = _optional_parts(kind, option, b)
+    with np.errstate(invalid="ignore"):
+        terms, sizes = (np.where(v == 0, 0, -v * r.log_p) for v in (c, size_of_c))
+    of_cap = 2 * softcap / EXTENDED(b.temperature) * (size_of_c.sum(axis=1, keepdims=True) + z * size_of_lse)
+    value = s * (terms.sum(axis=1, keepdims=True) + z * lse**2)
+    size = s * (sizes.sum(axis=1, keepdims=True) + z * abs(lse) * size_of_lse + of_cap)
+    return Truth(value[:, 0], size[:, 0])
+
+
+def _optional_gradient(kind, option, b):
+    r, c, size_of_c, s, z, lse, size_of_lse, softcap = _optional_parts(kind, option, b)
+    p, scale = r.e / r.s, s / EXTENDED(b.temperature)
+    if kind == "index" and option in ("weight", "sample weight"):
+        own, others = -c * _without_each(r.e) / r.s, c.sum(axis=1, keepdims=True) * p
+        return Truth(scale * np.where(_is_label(b), own, others))
+    pull = c.sum(axis=1, keepdims=True) + 2 * z * lse
+    size_of_pull = size_of_c.sum(axis=1, keepdims=True) + 2 * z * size_of_lse
+    size = np.maximum(p * size_of_pull, size_of_c)
+    if softcap:
+        q = np.exp(-2 * abs(b.x.astype(EXTENDED)) / softcap)
+        scale = scale * 4 * q / (1 + q) ** 2
+        size = 2 * size + 2 * softcap / EXTENDED(b.temperature) * p * size_of_pull
+    return Truth(scale * (pull * p - c), scale * size)
+
+
 TRUTHS = {
     "softmax": _softmax,
     "log_softmax": _log_softmax,
@@ -232,23 +334,35 @@ TRUTHS = {
     "gradient, index, mean, own entry": partial(_mean, _own_gradient),
     "gradient, soft, none": _soft_gradient,
     "gradient, soft, mean": partial(_mean, _soft_gradient),
+    "softmax_entropy": _entropy,
+    "selective_log_softmax": _selective,
+    **{f"hessian, {rule}": partial(_hessian, rule) for rule in cases.HESSIANS},
+    **{f"loss, {kind}, {option}": partial(_optional_loss, kind, option) for kind, option in cases.LOSSES},
+    **{f"gradient, {kind}, {option}": partial(_optional_gradient, kind, option) for kind, option in cases.LOSSES},
 }
 
 
 def ulp(size, dtype):
     """The distance of neighbouring numbers at `size`; the smallest subnormal below the normal range."""
-    info = np.finfo(dtype)
-    lowest = info.minexp - info.nmant
-    exponent = np.frexp(size)[1] - 1 - info.nmant
+    dtype = np.dtype(dtype)
+    info = np.finfo("float32" if dtype == "bfloat16" else dtype)
+    digits = 7 if dtype == "bfloat16" else info.nmant
+    lowest = info.minexp - digits
+    exponent = np.frexp(size)[1] - 1 - digits
     return np.ldexp(EXTENDED(1), np.where(size == 0, lowest, np.maximum(exponent, lowest)))
 
 
 def errors(result, truth):
-    """The error of each entry in ULP: 0 where not counted, infinite for a NaN or a wrong infinity."""
-    dtype = result.dtype
+    """The error of each entry in ULP: 0 where not counted, infinite for a NaN or a wrong infinity.
+
+    The one rounding to 16 bits is half an ULP of the result, however small the terms.
+    """
+    size = truth.size
+    if result.dtype.itemsize == 2:
+        size = np.maximum(size, abs(truth.value))
     with np.errstate(all="ignore"):
-        expected = truth.value.astype(dtype)
-        error = abs(result - truth.value) / ulp(truth.size, dtype)
+        expected = truth.value.astype(result.dtype)
+        error = abs(result.astype(EXTENDED) - truth.value) / ulp(size, result.dtype)
     error = np.where(np.isinf(expected), np.where(result == expected, 0, np.inf), error)
     return np.where(truth.where, np.where(np.isnan(error), np.inf, error), 0)
 
@@ -278,7 +392,8 @@ def measure(csm, variant, batch, layout="rows"):
     found = []
     for output, result in cases.VARIANTS[variant](csm, given).items():
         result = np.asarray(result)
-        assert result.dtype == batch.x.dtype, f"{variant}: {output} of {dtype} came as {result.dtype}"
+        wanted = "float32" if dtype in cases.HALVES and output.startswith("loss") else dtype
+        assert result.dtype == wanted, f"{variant}: {output} of {dtype} came as {result.dtype}"
         result = result.T if layout == "columns" and result.ndim == 2 else result
         truth = TRUTHS[output](batch)
         error = errors(result, truth)
@@ -289,7 +404,7 @@ def measure(csm, variant, batch, layout="rows"):
         witness = f"{where}, entry {tuple(map(int, place))} ({family}): {result[place]!r} for {value:.21g}"
         found.append(Measured(output, dtype, isa, float(error[place]), witness))
         if f"{output}, mean" in LIMITS:
-            representable = truth.value > np.finfo(dtype).smallest_subnormal / 2
+            representable = truth.value > ulp(0, dtype) / 2
             found.append(Measured(f"{output}, mean", dtype, isa, float(error[representable].mean()), where))
     return found
 
@@ -314,18 +429,19 @@ def table(measured):
         found = [kept.get((output, dtype, level)) for level in levels]
         figures = "".join(f"{m.worst:9.{'2f' if m.worst < 1e4 else '1e'}}" if m else f"{'':9}" for m in found)
         limit = LIMITS[output]
-        lines.append(f"{output:34}{dtype:9}{getattr(limit, dtype):6.1f}{figures}  {limit.of}")
+        lines.append(f"{output:34}{dtype:9}{getattr(limit, dtype):6.2f}{figures}  {limit.of}")
     return "\n".join(lines)
 
 
 def main():
+    import ml_dtypes  # noqa: F401  gives NumPy the name bfloat16
     from conftest import LEVELS, load_level
 
     measured = []
     for level in LEVELS:
         with tempfile.TemporaryDirectory() as folder:
             csm = load_level(level, folder)
-        for dtype in cases.DTYPES:
+        for dtype in (*cases.DTYPES, *cases.HALVES):
             for variant in cases.VARIANTS:
                 for batch in cases.plan(variant, dtype):
                     for layout in ("rows", "columns"):

@@ -10,6 +10,10 @@ Formulas are named by their source:
 [Hinton]     G. Hinton, O. Vinyals, J. Dean, Distilling the knowledge in a neural network, 2015.
 [Blanchard]  P. Blanchard, D. J. Higham, N. J. Higham, Accurately computing the log-sum-exp and softmax
              functions, IMA Journal of Numerical Analysis 41, 2021.
+[Szegedy]    C. Szegedy et al., Rethinking the Inception architecture for computer vision, 2016, section 7.
+[Chowdhery]  A. Chowdhery et al., PaLM: scaling language modeling with pathways, 2022, section 5.
+[Bello]      I. Bello et al., Neural combinatorial optimization with reinforcement learning, 2017.
+[Friedman]   J. H. Friedman, Greedy function approximation: a gradient boosting machine, 2001.
 
 Special values: a row that holds NaN or +inf has no softmax, and neither has a row of -inf only: all NaN.
 The logsumexp of these rows is NaN, inf and -inf. In a loss, 0 * -inf = 0.
@@ -132,29 +136,160 @@ def probability_gradient(x, target, temperature=1.0):
     return [(p * s - t) / temperature for p, t in zip(softmax(x, temperature), target, strict=True)]
 
 
-def cross_entropy(rows, targets, temperature=1.0, reduction="mean", ignore_index=-100):
-    """(loss, gradient) of a batch; a target is an index or a list of probabilities.
+def selected(f, x, where, fill):
+    """`f` of the classes that take part; the others, or all of them if none does, get `fill`."""
+    kept = [v for v, part in zip(x, where, strict=True) if part]
+    values = iter(f(kept) if kept else [])
+    return [next(values) if part else fill for part in where]
 
-    An ignored row has zero loss and zero gradient and does not count in the mean. The gradient of
-    "none", where the loss is a list, is that of "sum".
+
+def signed_logsumexp(x, b):
+    """log |sum_j b_j exp(x_j)| and the sign of the sum, where b_j = 0 leaves the class out."""
+    pairs = [(v, w) for v, w in zip(x, b, strict=True) if w != 0.0]
+    m = max((v for v, _ in pairs), default=-INF)
+    if m == -INF:
+        return -INF, 0.0
+    s = total(w * math.exp(v - m) for v, w in pairs)
+    return (m + math.log(abs(s)) if s else -INF), float((s > 0) - (s < 0))
+
+
+def entropy(x, temperature=1.0):
+    """-sum_j p_j log p_j, where p_j = 0 contributes 0; 0 for a row without classes."""
+    p, log_p = softmax(x, temperature), log_softmax(x, temperature)
+    return total(0.0 if a == 0.0 else -a * b for a, b in zip(p, log_p, strict=True))
+
+
+def selective_log_softmax(x, index, temperature=1.0):
+    """log p of one class, or a list of those of several."""
+    log_p = log_softmax(x, temperature)
+    return [log_p[i] for i in index] if isinstance(index, list) else log_p[index]
+
+
+def capped(x, softcap=None):
+    """u = cap tanh(x/cap), which keeps the logits within the cap [Bello]."""
+    return x if softcap is None else [softcap * math.tanh(v / softcap) for v in x]
+
+
+def capped_slope(x, softcap=None):
+    """du/dx = 1 - tanh^2 = 4q/(1 + q)^2 with q = exp(-2|x|/cap), which keeps its digits where tanh is near 1."""
+    if softcap is None:
+        return [1.0] * len(x)
+    q = [math.exp(-2.0 * abs(v) / softcap) for v in x]
+    return [4.0 * v / (1.0 + v) ** 2 for v in q]
+
+
+def target_probabilities(target, n, ignore_index=-100):
+    """The probabilities t that an index, a list of n probabilities or a pair (indices, probabilities) stands for.
+
+    None for an ignored row: its index, or all its indices, are `ignore_index`. Equal indices add.
     """
-    losses, gradient, counted = [], [], 0
-    for x, target in zip(rows, targets, strict=True):
-        if isinstance(target, list):
-            losses.append(probability_loss(x, target, temperature))
-            gradient.append(probability_gradient(x, target, temperature))
-            counted += 1
-        elif target == ignore_index:
+    if isinstance(target, list):
+        return target
+    indices, probabilities = target if isinstance(target, tuple) else ([target], [1.0])
+    kept = [(i, q) for i, q in zip(indices, probabilities, strict=True) if i != ignore_index]
+    return [total(q for i, q in kept if i == j) for j in range(n)] if kept else None
+
+
+def coefficients(t, weight=None, label_smoothing=0.0):
+    """c_j = w_j ((1 - eps) t_j + eps/C): smoothing mixes in the uniform distribution [Szegedy]."""
+    n = len(t)
+    w = weight or [1.0] * n
+    return [w[j] * ((1.0 - label_smoothing) * t[j] + label_smoothing / n) for j in range(n)]
+
+
+def row_loss(x, c, *, sample_weight=1.0, z_loss=0.0, softcap=None, temperature=1.0):
+    """s (sum_j c_j (L - v_j) + z L^2), v = u/T and L = logsumexp(v) [Chowdhery]; c_j = 0 contributes 0."""
+    u = capped(x, softcap)
+    log_p = log_softmax(u, temperature)
+    normalizer = logsumexp([v / temperature for v in u])
+    terms = [
+        0.0 if a == 0.0 and -INF in (v, b) else -a * b for v, a, b in zip(u, c, log_p, strict=True)
+    ]
+    return sample_weight * total([*terms, z_loss * normalizer**2 if z_loss else 0.0])
+
+
+def row_gradient(x, c, *, sample_weight=1.0, z_loss=0.0, softcap=None, temperature=1.0):
+    """s ((sum c + 2 z L) p_j - c_j) / T du_j/dx_j, from `row_loss` by [Bishop, (4.106)].
+
+    c_j p_j - c_j is minus c_j times the sum of the other p.
+    """
+    u = capped(x, softcap)
+    p, slopes = softmax(u, temperature), capped_slope(x, softcap)
+    normalizer = logsumexp([v / temperature for v in u])
+    pull = 2.0 * z_loss * normalizer if z_loss else 0.0
+
+    def entry(j):
+        others = total(c[:j] + c[j + 1 :])
+        rest = total(p[:j] + p[j + 1 :]) if has_softmax(u) else NAN
+        return sample_weight * ((others + pull) * p[j] - c[j] * rest) / temperature * slopes[j]
+
+    return [entry(j) for j in range(len(x))]
+
+
+def cross_entropy(
+    rows,
+    targets,
+    temperature=1.0,
+    reduction="mean",
+    ignore_index=-100,
+    *,
+    weight=None,
+    sample_weight=None,
+    label_smoothing=0.0,
+    z_loss=0.0,
+    softcap=None,
+    normalizer=None,
+):
+    """(loss, gradient) of a batch; a target is as in `target_probabilities`.
+
+    `temperature` and `sample_weight` are numbers or lists of one number per row. An ignored row has zero loss
+    and zero gradient and does not count in the mean, which divides by `normalizer` or by the number of rows;
+    with index targets a row counts as the weight of its class. The gradient of "none", where the loss is a
+    list, is that of "sum".
+    """
+    losses, gradient, counted = [], [], []
+    for i, (x, target) in enumerate(zip(rows, targets, strict=True)):
+        t = target_probabilities(target, len(x), ignore_index)
+        if t is None:
             losses.append(0.0)
             gradient.append([0.0] * len(x))
-        else:
-            losses.append(index_loss(x, target, temperature))
-            gradient.append(index_gradient(x, target, temperature))
-            counted += 1
+            continue
+        c = coefficients(t, weight, label_smoothing)
+        options = {
+            "sample_weight": 1.0 if sample_weight is None else _of_row(sample_weight, i),
+            "temperature": _of_row(temperature, i),
+            "z_loss": z_loss,
+            "softcap": softcap,
+        }
+        losses.append(row_loss(x, c, **options))
+        gradient.append(row_gradient(x, c, **options))
+        counted.append(weight[target] if weight and not isinstance(target, (list, tuple)) else 1.0)
     if reduction == "none":
         return losses, gradient
     if reduction == "sum":
         return total(losses), gradient
-    if counted == 0:
-        return NAN, gradient
-    return total(losses) / counted, [[g / counted for g in row] for row in gradient]
+    if not counted:
+        return (NAN if normalizer is None else 0.0), gradient
+    divisor = total(counted) if normalizer is None else normalizer
+    return total(losses) / divisor, [[g / divisor for g in row] for row in gradient]
+
+
+def _of_row(values, i):
+    return values[i] if isinstance(values, list) else values
+
+
+def grad_hess(x, target, sample_weight=1.0, hessian="diagonal", eps=1e-16):
+    """Gradient and second derivatives of a row's loss by the raw scores, as boosting libraries ask for them.
+
+    The second derivative is sum(t) p (1 - p), the diagonal of the Hessian [Bishop, (4.110)]; "upper" doubles
+    it, "friedman" multiplies it by K/(K-1) [Friedman], "residual" takes |p - t| instead.
+    """
+    t = target_probabilities(target, len(x), None)
+    p, k = softmax(x), len(x)
+    gradient = [sample_weight * (a * total(t) - b) for a, b in zip(p, t, strict=True)]
+    if hessian == "residual":
+        second = [abs(a - b) for a, b in zip(p, t, strict=True)]
+    else:
+        factor = {"diagonal": 1.0, "upper": 2.0, "friedman": k / (k - 1) if k > 1 else 1.0}[hessian]
+        second = [factor * total(t) * p[j] * total(p[:j] + p[j + 1 :]) for j in range(k)]
+    return gradient, [max(sample_weight * v, eps) for v in second]

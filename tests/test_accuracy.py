@@ -28,7 +28,60 @@ def test_within_bounds(csm, variant, dtype, layout):
     check([m for b in cases.plan(variant, dtype) for m in limits.measure(csm, variant, b, layout)])
 
 
-ALONG_ROWS = [v for v in cases.VARIANTS if v != "softmax_jacobian" and v not in cases.REDUCED]
+@pytest.fixture
+def half(request):
+    """The name of a 16-bit dtype."""
+    if request.param == "bfloat16":
+        pytest.importorskip("ml_dtypes")
+    return request.param
+
+
+every_half = pytest.mark.parametrize("half", cases.HALVES, indirect=True)
+
+
+@every_half
+@pytest.mark.parametrize("variant", cases.VARIANTS)
+def test_halves_within_bounds(csm, variant, half):
+    batches = cases.plan(variant, half)
+    check([m for b in batches for layout in ("rows", "columns") for m in limits.measure(csm, variant, b, layout)])
+
+
+@every_half
+@pytest.mark.parametrize("partners", [(), (0.0,), (1.0, -2.5), (7.0, 7.0, 6.5), (-16.0, -90.0)])
+def test_halves_exhaustively(csm, half, partners):
+    """Each of the 65,536 numbers beside a few others, where it gives a row that has a softmax."""
+    patterns = np.arange(2**16, dtype=np.uint16).view(half)
+    x = np.empty((2**16, 1 + len(partners)), half)
+    x[:, 0], x[:, 1:] = patterns, np.array(partners, half)
+    top = x.astype(np.float32).max(axis=1)
+    x = x[np.isfinite(top)]
+    b = cases.Batch(x, np.arange(len(x)) % x.shape[1], x, x, x, 1.0, ("every number",) * len(x))
+    for variant in ("softmax", "log_softmax", "logsumexp", "softmax_entropy", "selective_log_softmax",
+                    "loss and gradient, index"):
+        check(limits.measure(csm, variant, b))
+    if partners:
+        check(limits.measure(csm, "grad_hess, upper", b))
+
+
+@every_half
+def test_halves_without_softmax(csm, half):
+    """The rows that the exhaustive test leaves out: NaN beside any number, +inf, -inf alone."""
+    patterns = np.arange(2**16, dtype=np.uint16).view(half)
+    wide = patterns.astype(np.float32)
+    x = np.stack([patterns, np.zeros(2**16, half)], axis=1)
+    no_softmax = np.isnan(wide) | (wide == np.inf)
+    for result in (csm.softmax(x), csm.log_softmax(x)):
+        np.testing.assert_array_equal(np.isnan(result.astype(np.float32)).all(axis=1), no_softmax)
+    sums = csm.logsumexp(x, axis=-1).astype(np.float32)
+    np.testing.assert_array_equal(np.isnan(sums), np.isnan(wide))
+    np.testing.assert_array_equal(sums == np.inf, wide == np.inf)
+    lowest = np.full((1, 3), -np.inf, half)
+    assert np.isnan(csm.softmax(lowest).astype(np.float32)).all()
+    assert csm.logsumexp(lowest) == -np.inf
+
+
+FEW_ROWS = ("softmax_jacobian", *cases.REDUCED, *cases.GRAD_HESS, *cases.OPTIONAL[:5], "sparse, no option")
+ALONG_ROWS = [v for v in cases.VARIANTS if v not in FEW_ROWS]
 
 
 @pytest.mark.parametrize("dtype", cases.DTYPES)
@@ -81,7 +134,16 @@ def definitions(b, i):
     jacobian = -np.outer(p, p)
     np.fill_diagonal(jacobian, p * complement)
     pivoted = g - (g[likely] if p[likely] >= 0.5 else 0)
+    before, after = (np.cumsum([mpf(0), *v[:-1]]) for v in (e, e[::-1]))
+    complement_of_p = (before + after[::-1]) / s
+    hessian = e / s * complement_of_p
     return {
+        "softmax_entropy": -(e / s * np.where(e == 0, 0, log_p)).sum(),
+        "selective_log_softmax": log_p[label][0],
+        "hessian, diagonal": hessian,
+        "hessian, upper": 2 * hessian,
+        "hessian, friedman": hessian * len(x) / max(len(x) - 1, 1),
+        "hessian, residual": np.where(label, complement_of_p, e / s),
         "softmax": e / s,
         "log_softmax": log_p,
         "logsumexp": m + log_s,
@@ -95,6 +157,40 @@ def definitions(b, i):
         "gradient, index, none, own entry": np.where(label, -e[~label].sum() / s / t, 0),
         "gradient, soft, none": (c.sum() * e / s - c) / t,
     }
+
+
+def optional_definitions(b, i, kind, option):
+    """Loss and gradient of row i with an option of cases.OPTIONS by their definition."""
+    options, n, t = cases.OPTIONS[option](b), b.x.shape[1], mpf(b.temperature)
+    x = [mpf(float(v)) for v in b.x[i]]
+    target = [mpf(float(v)) for v in b.soft[i]]
+    if kind == "index":
+        target = [mpf(int(j == b.labels[i])) for j in range(n)]
+    if kind == "sparse":
+        slots = list(zip(*(a[i].tolist() for a in b.sparse), strict=True))
+        target = [mpf(sum(mpf(q) for k, q in slots if k == j)) for j in range(n)]
+        if all(k == -100 for k, _ in slots):
+            return mpf(0), [mpf(0)] * n
+    smoothing, z = mpf(options.get("label_smoothing", 0)), mpf(options.get("z_loss", 0))
+    weight = options.get("weight", np.ones(n)).tolist()
+    s = mpf(float(options.get("sample_weight", np.ones(len(b.x)))[i]))
+    c = [mpf(weight[j]) * ((1 - smoothing) * target[j] + smoothing / n) for j in range(n)]
+    slope = [mpf(1)] * n
+    if "softcap" in options:
+        cap = mpf(options["softcap"])
+        slope = [mp.sech(v / cap) ** 2 for v in x]
+        x = [cap * mp.tanh(v / cap) for v in x]
+    m = max(x)
+    e = [mp.exp((v - m) / t) for v in x]
+    log_s = mp.log1p(sum(v for j, v in enumerate(e) if j != x.index(m)))
+    lse = m / t + log_s
+    loss = s * (sum(a * (log_s + (m - v) / t) for a, v in zip(c, x, strict=True)) + z * lse**2)
+
+    def gradient(j):
+        others, rest = (mp.fsum(v[:j] + v[j + 1 :]) for v in (c, e))
+        return s * ((others + 2 * z * lse) * e[j] - c[j] * rest) / sum(e) / t * slope[j]
+
+    return loss, [gradient(j) for j in range(n)]
 
 
 def distance(value, exact, dtype, size=None):
@@ -117,6 +213,21 @@ def test_truth_against_mpmath(dtype, n, temperature):
                 triples = zip(*map(np.ravel, (truth.value[i], exact[output], truth.size[i])), strict=True)
                 error = max(distance(v, w, "float64", size) for v, w, size in triples)
                 assert error < 0.01, f"{output}, row {i} ({b.families[i]})"
+
+
+@pytest.mark.parametrize(("kind", "option"), cases.LOSSES)
+@pytest.mark.parametrize("dtype", cases.DTYPES)
+def test_truth_of_options_against_mpmath(dtype, kind, option):
+    for n, temperature in [(2, 1.0), (7, 0.1)]:
+        b = cases.batch(dtype, n, temperature, cases.OPTION_FAMILIES)
+        loss, gradient = (limits.TRUTHS[f"{output}, {kind}, {option}"](b) for output in ("loss", "gradient"))
+        with mp.workprec(300):
+            for i in range(0, len(b.x), 11):
+                exact_loss, exact_gradient = optional_definitions(b, i, kind, option)
+                given = [(loss.value[i], exact_loss, loss.size[i]),
+                         *zip(gradient.value[i], exact_gradient, gradient.size[i], strict=True)]
+                error = max(distance(v, w, "float64", size) for v, w, size in given)
+                assert error < 0.02, f"row {i} ({b.families[i]}) of length {n}"
 
 
 @pytest.mark.parametrize("dtype", cases.DTYPES)

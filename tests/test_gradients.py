@@ -99,6 +99,22 @@ def test_reference_loss(n, temperature):
     near(reference.probability_gradient(x.tolist(), t.tolist(), temperature), measured)
 
 
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_reference_options(n):
+    """Each option and all of them, for each kind of target."""
+    rng = np.random.default_rng(n)
+    x, soft = rng.normal(scale=3.0, size=n), rng.normal(size=n).tolist()
+    pair = rng.integers(0, n, 3).tolist(), rng.normal(size=3).tolist()
+    options = [{"sample_weight": -1.5}, {"z_loss": 0.3}, {"softcap": 4.0}, {"temperature": 0.5}]
+    options.append({k: v for option in options for k, v in option.items()})
+    for target in (n - 1, soft, pair):
+        t = reference.target_probabilities(target, n)
+        for c in (t, reference.coefficients(t, rng.random(n).tolist()), reference.coefficients(t, None, 0.2)):
+            for given in options:
+                measured = differences(rowwise(reference.row_loss, c=c, **given), x)
+                near(reference.row_gradient(x.tolist(), c, **given), measured)
+
+
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 def test_reference_batch(reduction):
     x, labels = row(20).reshape(4, 5), [3, -100, 0, 4]
@@ -211,10 +227,13 @@ def batch(n, rows=5):
 def check_loss(csm, x, target, reduction, **options):
     """Loss and gradient against the reference, the gradient against finite differences of the loss."""
     loss, gradient = csm.cross_entropy(x, target, reduction=reduction, return_grad=True, **options)
-    expected_loss, expected_gradient = reference.cross_entropy(
-        x.tolist(), np.asarray(target).tolist(), reduction=reduction, **options
-    )
-    scale = 1.0 + np.abs(target).sum() if np.shape(target) == x.shape else 1.0
+    rows, scale = np.asarray(target[0] if isinstance(target, tuple) else target).tolist(), 10.0
+    if isinstance(target, tuple):
+        rows = list(zip(rows, target[1].tolist(), strict=True))
+    elif np.shape(target) == x.shape:
+        scale += np.abs(target).sum()
+    plain = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in options.items()}
+    expected_loss, expected_gradient = reference.cross_entropy(x.tolist(), rows, reduction=reduction, **plain)
     same(loss, expected_loss, scale * np.abs(x).max())
     same(gradient, expected_gradient, scale)
     same(csm.cross_entropy(x, target, reduction=reduction, **options), loss)
@@ -239,6 +258,32 @@ def test_index_targets(csm, n, temperature, reduction):
 def test_probability_targets(csm, n, temperature, reduction):
     x, _, probabilities = batch(n)
     check_loss(csm, x, probabilities, reduction, temperature=temperature)
+
+
+OPTIONS = {
+    "weight": lambda n, rows: {"weight": np.linspace(0.5, 2.0, n)},
+    "sample_weight": lambda n, rows: {"sample_weight": np.linspace(-1.0, 2.0, rows)},
+    "label_smoothing": lambda n, rows: {"label_smoothing": 0.2},
+    "z_loss": lambda n, rows: {"z_loss": 0.05},
+    "softcap": lambda n, rows: {"softcap": 6.0},
+    "temperature": lambda n, rows: {"temperature": np.linspace(0.5, 3.0, rows)},
+}
+
+
+@every_reduction
+@pytest.mark.parametrize("name", [*OPTIONS, "all", "normalizer"])
+@pytest.mark.parametrize("kind", ["index", "probabilities", "sparse"])
+def test_options(csm, kind, name, reduction):
+    for n in (1, 2, 10):
+        x, labels, probabilities = batch(n)
+        slots = np.random.default_rng(n).integers(0, n, (len(x), 3))
+        slots[1, 2], slots[3] = -100, -100
+        pair = slots, probabilities[:, np.arange(3) % n]
+        target = {"index": labels, "probabilities": probabilities, "sparse": pair}[kind]
+        given = {k: v for option in OPTIONS if name in (option, "all") for k, v in OPTIONS[option](n, len(x)).items()}
+        if name == "normalizer" and reduction == "mean":
+            given["normalizer"] = 2.5
+        check_loss(csm, x, target, reduction, **given)
 
 
 @every_reduction

@@ -14,6 +14,11 @@
 /* Classes up to which one row is computed without a plan. */
 #define ONE_ROW 4096
 
+static double hessian_factor(csm_hessian rule, ptrdiff_t n)
+{
+    return rule == CSM_UPPER ? 2 : rule == CSM_FRIEDMAN ? (double)n / (double)(n - 1) : 1;
+}
+
 /* Rows [first, first + rows) of the plan, which lie on one run of the last axis of rows. */
 static void compute_block(const plan *p, ptrdiff_t first, ptrdiff_t rows, char *scratch, const csm_team *team)
 {
@@ -47,7 +52,8 @@ static void compute_block(const plan *p, ptrdiff_t first, ptrdiff_t rows, char *
         .sample_weight = g->sample_weight ? g->sample_weight + first : NULL,
         .keep = 1 - c->label_smoothing, .smooth = p->n ? c->label_smoothing / (double)p->n : 0,
         .z_loss = c->z_loss,
-        .hessian_factor = c->hessian_factor, .hessian_floor = c->hessian_floor, .residual = c->residual,
+        .hessian_factor = hessian_factor(c->hessian, p->n), .hessian_floor = c->hessian_floor,
+        .residual = c->hessian == CSM_RESIDUAL,
         .temperature = c->temperature,
         .temperatures = g->temperatures ? g->temperatures + first : NULL,
         .scale = p->scale, .team = team,

@@ -47,6 +47,13 @@ typedef struct {
 
 typedef enum { CSM_NONE, CSM_SUM, CSM_MEAN } csm_reduction;
 
+typedef enum {
+    CSM_DIAGONAL,           /* sum(t) p (1 - p), times sample_weight    */
+    CSM_UPPER,              /* twice that                               */
+    CSM_FRIEDMAN,           /* n/(n - 1) times that                     */
+    CSM_RESIDUAL            /* abs(gradient), times sample_weight       */
+} csm_hessian;
+
 /* One call. The class axes come last: shape has ndim + nclass entries, the first ndim are those of the rows.
    x, g, y, h and where have ndim + nclass strides, r and what is given per row ndim; labels, prob and the r of
    CSM_SELECTIVE have the axis of the slots as well, last, unless slots is 0. Of the Jacobian, y has ndim + 1 axes of rows (the last of
@@ -75,9 +82,8 @@ typedef struct {
     double normalizer;      /* the divisor of the mean; 0: the number of rows or sum of weights that count */
     double *loss;           /* the reduced loss, rounded to dtype */
 
-    /* CSM_GRAD_HESS: h = max(factor sum(t) p (1 - p), floor), or max(factor abs(p - t), floor), times sample_weight */
-    double hessian_factor, hessian_floor;
-    int residual;
+    csm_hessian hessian;    /* of CSM_GRAD_HESS */
+    double hessian_floor;   /* h is raised to it */
 
     int (*poll)(void);      /* called between slices of rows, on the calling thread; non-zero stops */
 

@@ -1,159 +1,391 @@
-/* Products with the Jacobians of softmax and log_softmax, and the Jacobian itself, from probabilities p.
-   Includes nothing; needs stats.h before it. In a block x is p. */
+/* Products with the Jacobians of softmax and log_softmax, from probabilities p. In a block x is p.
+   Includes nothing; needs stats.h and turn.h, and what these need, before it.
 
+     VJP        y = p (g - sum p g)/T      softmax forward and backward, its Jacobian being symmetric
+     LOG_JVP    y = (g - sum p g)/T        log_softmax forward
+     LOG_VJP    y = (g - p sum g)/T        log_softmax backward
+
+   The g of a p of at least 1/2, the pivot c, is taken off every g first: next to one-hot g - sum p g would cancel.
+
+   Sums over a row are made four terms at a time in `real`, and of these fours in `wide`: a four is rounded by itself,
+   so that the error does not grow with the row. Rows of few classes are summed in `real`, as a tree. Where such a sum
+   may have overflowed or lost terms to underflow it is made again, all in `wide`. Measured: docs/decisions/0009. */
+enum { VJP, LOG_JVP, LOG_VJP };
+
+/* Results of so many bytes are written past the caches, if a row has so many vectors. */
+#define STREAM_BYTES ((ptrdiff_t)6 << 20)
+#define STREAM_VECTORS 8
+
+CSM_INLINE int pays_to_stream(const csm_block *b)
+{
+    return b->n >= STREAM_VECTORS * V_LANES && b->rows * b->n >= STREAM_BYTES / (ptrdiff_t)sizeof(elem);
+}
+
+/* Elements from y to where a vector is aligned. */
+CSM_INLINE ptrdiff_t misaligned(const elem *y)
+{
+    return (V_LANES - (ptrdiff_t)((uintptr_t)y / sizeof *y % V_LANES)) % V_LANES;
+}
+
+/* What is computed; `op` and `unit` (T = 1) are constants wherever these functions are inlined. */
 typedef struct {
-    ptrdiff_t full;         /* whole vectors, which come first              */
-    ptrdiff_t count;        /* all vectors                                  */
-    ptrdiff_t lanes;        /* lanes of a vector that is not whole          */
-    int along;
-} walk;
+    int op, unit;
+    temper t;
+} product_job;
 
-CSM_INLINE walk walk_along(ptrdiff_t n)
+/* g and c are 2^-k times what they are called where T = T' 2^k is above 1: their difference overflows only where h
+   does. */
+CSM_INLINE vec scaled(const product_job *j, vec g) { return j->unit ? g : v_mul(g, j->t.shrink); }
+
+CSM_INLINE vec quotient(const product_job *j, vec v)
 {
-    walk w = {n / V_LANES, (n + V_LANES - 1) / V_LANES, n % V_LANES, 1};
-    return w;
+    vec u = v_mul(v, j->t.inv);
+    return j->unit ? v : v_add(u, quotient_rest(v, u, &j->t));
 }
 
-CSM_INLINE walk walk_across(ptrdiff_t n, ptrdiff_t lanes)
+/* h = (g - c)/T. For LOG_VJP T' g/T: what is summed is divided afterwards. */
+CSM_INLINE vec height(const product_job *j, vec g, vec c)
 {
-    walk w = {lanes == V_LANES ? n : 0, n, lanes, 0};
-    return w;
+    vec h = j->op == LOG_VJP ? g : v_sub(g, c);
+    h = j->unit ? h : v_mul(h, j->t.grow);
+    return j->op == LOG_VJP ? h : quotient(j, h);
 }
 
-CSM_INLINE ptrdiff_t step_of(const walk *w, ptrdiff_t stride) { return w->along ? V_LANES : stride; }
-
-/* Vector i of a walk; lanes past the end are `fill`. */
-CSM_INLINE vec walk_load(const walk *w, const elem *x, ptrdiff_t i, ptrdiff_t step, real fill)
+/* An entry of y; `sum` is that of p h, or of h. h may overflow where T is tiny: 0 * inf. */
+CSM_INLINE vec entry(const product_job *j, vec p, vec h, vec sum)
 {
-    return i < w->full ? v_load(x + i * step) : v_load_n(x + i * step, w->lanes, fill);
+    if (j->op == LOG_VJP)
+        return v_fnma(p, quotient(j, sum), quotient(j, h));
+    vec v = v_sub(h, sum);
+    if (j->op == LOG_JVP)
+        return v;
+    v = v_mul(p, v);
+    return j->unit ? v : v_keep(v_ne(p, v_set(0)), v);
 }
 
-CSM_INLINE void walk_store(const walk *w, elem *y, ptrdiff_t i, ptrdiff_t step, vec v)
+/* The g of p of at least 1/2, -inf for others. */
+CSM_INLINE vec candidate(vec p, vec g) { return v_pick(v_le(v_set((real)0.5), p), g, v_set(-INFINITY)); }
+
+/* The largest candidate as pivot: 0 where there is none, or none that is finite. */
+CSM_INLINE vec settled(vec c) { return v_keep(v_lt(v_abs(c), v_set(INFINITY)), c); }
+
+/* Whether a sum of fours is not to be trusted: beside terms below 2^-100 underflow shows. */
+CSM_INLINE mask doubtful(vec sum)
 {
-    if (i < w->full)
-        v_store(y + i * step, v);
+    vec size = v_abs(sum);
+    return v_lt(v_keep(v_lt(size, v_set(INFINITY)), size), v_set((real)0x1p-100));
+}
+
+/* Vectors of p and g one step apart, of `lanes` lanes each: the whole vectors of a row, its last one, or V_LANES rows
+   with one a lane. `lanes` is V_LANES where it is a constant. */
+typedef struct {
+    const elem *p, *g;
+    elem *y;
+    ptrdiff_t ps, gs, ys;       /* the steps */
+    ptrdiff_t count, lanes;
+} strip;
+
+CSM_INLINE vec load_part(const elem *x, ptrdiff_t lanes)
+{
+    return lanes == V_LANES ? v_load(x) : v_load_n(x, lanes, 0);
+}
+
+CSM_INLINE void store_part(elem *y, vec v, ptrdiff_t lanes)
+{
+    if (lanes == V_LANES)
+        v_store(y, v);
     else
-        v_store_n(y + i * step, v, w->lanes);
+        v_store_n(y, v, lanes);
 }
 
-/* The sum of a row, not in `real`: it may cancel. */
-CSM_INLINE wide sum_pass(const walk *w, const elem *x, ptrdiff_t xs)
+CSM_INLINE vec p_at(const strip *s, ptrdiff_t i) { return load_part(s->p + i * s->ps, s->lanes); }
+
+CSM_INLINE vec g_at(const product_job *j, const strip *s, ptrdiff_t i)
 {
-    wide s = w_zero();
-    for (ptrdiff_t i = 0; i < w->count; i++)
-        s = w_add(s, walk_load(w, x, i, step_of(w, xs), 0));
-    return w->along ? w_hsum(s) : s;
+    return scaled(j, load_part(s->g + i * s->gs, s->lanes));
 }
 
-/* sum p h with h = (g - c)/T. c, g at the first p of at least 1/2, is taken off every g: where p is next to one-hot
-   p (g - sum p g) would cancel. Along a row it is looked for on the way, and the sum begun again when it is found. */
-CSM_INLINE vec dot_pass(const csm_block *b, const walk *w, const elem *p, const elem *g, vec *c,
-                        const temper *t, int unit)
-{
-    const ptrdiff_t pstep = step_of(w, b->xs), gstep = step_of(w, b->gs);
-    const vec half = v_set((real)0.5), zero = v_set(0), none = v_set(-INFINITY);
-    int looking = w->along;
-    *c = none;
-    for (ptrdiff_t i = 0; i < w->count && !w->along; i++)
-        *c = v_pick(v_le(half, walk_load(w, p, i, pstep, 0)), walk_load(w, g, i, gstep, 0), *c);
-    *c = v_keep(v_lt(v_abs(*c), v_set(INFINITY)), *c);
+CSM_INLINE vec h_at(const product_job *j, const strip *s, ptrdiff_t i, vec c) { return height(j, g_at(j, s, i), c); }
 
-    wide sum = w_zero();
-    for (ptrdiff_t i = 0; i < w->count; i++) {
-        vec v = walk_load(w, p, i, pstep, 0), u = walk_load(w, g, i, gstep, 0);
-        if (looking && m_any(v_le(half, v))) {
-            *c = v_hmax(v_pick(v_le(half, v), u, none));
-            *c = v_keep(v_lt(v_abs(*c), v_set(INFINITY)), *c);
-            looking = 0;
-            sum = w_zero();
-            i = -1;
-            continue;
+/* The larger of c and the candidates. */
+CSM_INLINE vec pivot_pass(const product_job *j, const strip *s, vec c)
+{
+    for (ptrdiff_t i = 0; i < s->count; i++)
+        c = v_max(candidate(p_at(s, i), g_at(j, s, i)), c);
+    return c;
+}
+
+/* sum + p h, or sum + h. */
+CSM_INLINE wide add_term(const product_job *j, wide sum, vec p, vec h)
+{
+    if (j->op == LOG_VJP)
+        return w_add(sum, h);
+    return w_add_product(sum, p, j->unit ? h : v_keep(v_ne(p, v_set(0)), h));
+}
+
+/* sum + p h, or sum + h, and the largest p. Fours where T = 1: h has an error of its own where not. */
+CSM_INLINE wide sum_pass(const product_job *j, const strip *s, wide sum, vec c, vec *top)
+{
+    const vec one = v_set(1);
+    ptrdiff_t i = 0;
+    for (; i < s->count && !j->unit; i++) {
+        vec p = p_at(s, i);
+        sum = add_term(j, sum, p, h_at(j, s, i, c));
+        *top = v_max(p, *top);
+    }
+    for (; i + 4 <= s->count; i += 4) {
+        vec h[4], p[4], four;
+        EACH(u, 4) h[u] = h_at(j, s, i + u, c);
+        if (j->op == LOG_VJP) {
+            four = v_add(v_add(h[0], h[1]), v_add(h[2], h[3]));
+        } else {
+            EACH(u, 4) p[u] = p_at(s, i + u);
+            four = v_fma(p[3], h[3], v_fma(p[2], h[2], v_fma(p[1], h[1], v_mul(p[0], h[0]))));
+            *top = v_max(v_max(v_max(p[0], p[1]), v_max(p[2], p[3])), *top);
         }
-        vec h = drop(u, *c, t, unit);
-        h = unit ? h : v_keep(v_ne(v, zero), h);    /* h may overflow where T is tiny: 0 * inf */
-        sum = w_add_product(sum, v, h);
+        sum = w_add(sum, four);
     }
-    return w_round(w->along ? w_hsum(sum) : sum);
+    vec four = v_set(0);
+    for (; i < s->count; i++) {
+        vec p = j->op == LOG_VJP ? one : p_at(s, i);
+        four = v_fma(p, h_at(j, s, i, c), four);
+        *top = v_max(p, *top);
+    }
+    return j->unit ? w_add(sum, four) : sum;
 }
 
-/* y = p (h - sum p h), or h - sum p h where `weighted` is 0. */
-CSM_INLINE void product_body(const csm_block *b, const walk *w, const elem *p, const elem *g, elem *y,
-                             const temper *t, int unit, int weighted)
+/* The same where range matters more than time. */
+static wide sum_again(const product_job *j, const strip *s, wide sum, vec c)
 {
-    const ptrdiff_t pstep = step_of(w, b->xs), gstep = step_of(w, b->gs), ystep = step_of(w, b->ys);
-    vec c, dot = dot_pass(b, w, p, g, &c, t, unit);
-    for (ptrdiff_t i = 0; i < w->count; i++) {
-        vec h = v_sub(drop(walk_load(w, g, i, gstep, 0), c, t, unit), dot);
-        if (weighted) {
-            vec v = walk_load(w, p, i, pstep, 0), product = v_mul(v, h);
-            h = unit ? product : v_keep(v_ne(v, v_set(0)), product);
+    for (ptrdiff_t i = 0; i < s->count; i++)
+        sum = add_term(j, sum, p_at(s, i), h_at(j, s, i, c));
+    return sum;
+}
+
+CSM_INLINE void product_pass(const product_job *j, const strip *s, vec c, vec sum, int streams)
+{
+    for (ptrdiff_t i = 0; i < s->count; i++) {
+        vec p = j->op == LOG_JVP ? c : p_at(s, i), v = entry(j, p, h_at(j, s, i, c), sum);
+        if (streams)
+            v_stream(s->y + i * s->ys, v);
+        else
+            store_part(s->y + i * s->ys, v, s->lanes);
+    }
+}
+
+/* The whole vectors of row `row` from class `from` on, and its last one, if any, that is not. */
+CSM_INLINE void strips_of(const csm_block *b, ptrdiff_t row, ptrdiff_t from, strip *whole, strip *last)
+{
+    const elem *p = (const elem *)b->x + row * b->xs + from, *g = (const elem *)b->g + row * b->gs + from;
+    elem *y = (elem *)b->y + row * b->ys + from;
+    const ptrdiff_t count = (b->n - from) / V_LANES, end = count * V_LANES, left = b->n - from - end;
+    const strip s = {p, g, y, V_LANES, V_LANES, V_LANES, count, V_LANES};
+    const strip t = {p + end, g + end, y + end, 0, 0, 0, left > 0, left};
+    *whole = s;
+    *last = t;
+}
+
+static vec row_again(const product_job *j, const csm_block *b, ptrdiff_t row, vec c)
+{
+    strip whole, last;
+    strips_of(b, row, 0, &whole, &last);
+    return w_round(w_hsum(sum_again(j, &last, sum_again(j, &whole, w_zero(), c), c)));
+}
+
+/* Rows along, one after another. */
+CSM_INLINE void products_wide(const csm_block *b, const product_job *j)
+{
+    const int streams = b->y != b->x && b->y != b->g && pays_to_stream(b);
+    for (ptrdiff_t row = 0; row < b->rows; row++) {
+        strip whole, last;
+        strips_of(b, row, 0, &whole, &last);
+        vec c = v_set(0), top = c;
+        wide sum = sum_pass(j, &last, sum_pass(j, &whole, w_zero(), c, &top), c, &top);
+        if (j->op != LOG_VJP && m_any(v_le(v_set((real)0.5), top))) {
+            c = settled(v_hmax(pivot_pass(j, &last, pivot_pass(j, &whole, v_set(-INFINITY)))));
+            sum = sum_pass(j, &last, sum_pass(j, &whole, w_zero(), c, &top), c, &top);
         }
-        walk_store(w, y, i, ystep, h);
+        vec s = w_round(w_hsum(sum));
+        if (j->unit && m_any(doubtful(s)))
+            s = row_again(j, b, row, c);
+        if (streams) {
+            const ptrdiff_t before = misaligned(whole.y);
+            const strip head = {whole.p, whole.g, whole.y, 0, 0, 0, before > 0, before};
+            strips_of(b, row, before, &whole, &last);
+            product_pass(j, &head, c, s, 0);
+            product_pass(j, &whole, c, s, 1);
+        } else {
+            product_pass(j, &whole, c, s, 0);
+        }
+        product_pass(j, &last, c, s, 0);
     }
+    if (streams)
+        v_drain();
 }
 
-/* y = p (g - sum p g)/T: softmax forward and backward, its Jacobian being symmetric. */
-CSM_INLINE void vjp_body(const csm_block *b, const walk *w, ptrdiff_t row, const elem *p, const elem *g, elem *y,
-                         const temper *t, int unit)
+/* Rows across, one a lane. A row gets the same result whatever rows are beside it. */
+CSM_INLINE void products_of_lanes(const product_job *j, const strip *s)
 {
-    (void)row;
-    product_body(b, w, p, g, y, t, unit, 1);
+    vec top = v_set(0), c = j->op == LOG_VJP ? top : settled(pivot_pass(j, s, v_set(-INFINITY)));
+    vec sum = w_round(sum_pass(j, s, w_zero(), c, &top));
+    mask again = doubtful(sum);
+    if (j->unit && m_any(again))
+        sum = v_pick(again, w_round(sum_again(j, s, w_zero(), c)), sum);
+    product_pass(j, s, c, sum, 0);
 }
 
-/* y = (g - sum p g)/T: log_softmax forward. */
-CSM_INLINE void log_jvp_body(const csm_block *b, const walk *w, ptrdiff_t row, const elem *p, const elem *g, elem *y,
-                             const temper *t, int unit)
+CSM_INLINE void products_across(const csm_block *b, const product_job *j)
 {
-    (void)row;
-    product_body(b, w, p, g, y, t, unit, 0);
+    strip s = {b->x, b->g, b->y, b->xs, b->gs, b->ys, b->n, V_LANES};
+    ptrdiff_t row = 0;
+    for (; row + V_LANES <= b->rows; row += V_LANES, s.p += V_LANES, s.g += V_LANES, s.y += V_LANES)
+        products_of_lanes(j, &s);
+    const strip rest = {s.p, s.g, s.y, s.ps, s.gs, s.ys, s.count, b->rows - row};
+    if (rest.lanes)
+        products_of_lanes(j, &rest);
 }
 
-/* y = (g - p sum g)/T: log_softmax backward. */
-CSM_INLINE void log_vjp_body(const csm_block *b, const walk *w, ptrdiff_t row, const elem *p, const elem *g, elem *y,
-                             const temper *t, int unit)
-{
-    (void)row;
-    const ptrdiff_t pstep = step_of(w, b->xs), gstep = step_of(w, b->gs), ystep = step_of(w, b->ys);
-    vec sum = over_T(w_round(sum_pass(w, g, b->gs)), t, unit);
-    for (ptrdiff_t i = 0; i < w->count; i++) {
-        vec v = over_T(walk_load(w, g, i, gstep, 0), t, unit);
-        walk_store(w, y, i, ystep, v_fnma(walk_load(w, p, i, pstep, 0), sum, v));
-    }
-}
+/* op over the lanes of each of s[0], s[1], ...: that of s[r] to lane r of s[0]. Step i takes together what is 2^i
+   lanes apart, of two vectors at once. */
+#define FOLD_STEP(s, op, i)                                                             \
+    if ((i) < V_FOLDS)                                                                  \
+        _Pragma("GCC unroll 8") for (int r = 0; r < 1 << (i); r++) {                    \
+            const vec a = s[r % V_LANES], b = s[(r + (1 << (i))) % V_LANES];            \
+            s[r % V_LANES] = op(v_zip_lo(a, b, (i)), v_zip_hi(a, b, (i)));              \
+        }
+#define FOLD_EACH(s, op) FOLD_STEP(s, op, 3) FOLD_STEP(s, op, 2) FOLD_STEP(s, op, 1) FOLD_STEP(s, op, 0)
+#define EACH_ROW(r) _Pragma("GCC unroll 16") for (int r = 0; r < V_LANES; r++)
 
-/* Rows of Jacobians, one after another: row i of that of p is -p_i p/T, and p_i (1 - p_i)/T on the diagonal, where
-   1 - p_i of a p_i above 1/2 is the sum of the others: subtraction would show the rounding of p_i. The block begins
-   at row `first` of the first p; the p are xs apart. */
-CSM_INLINE void jacobian_rows(const csm_block *b, const temper *t, int unit)
+/* Rows along of few classes, in one vector each or in two: V_LANES rows share the steps of their sums over lanes. A
+   pass runs over several times as many before the next: a step waits for the one before it, but not for its
+   neighbours. The first copies p and g to where a row begins a cache line. Rows are a multiple of V_LANES; T is 1. */
+CSM_INLINE void products_short(const csm_block *b, const product_job *j, int vectors)
 {
-    const walk w = walk_along(b->n);
-    const vec half = v_set((real)0.5);
-    const elem *p = b->x;
-    elem *y = b->y;
-    vec top = half, rest = half;
-    ptrdiff_t i = b->first;
-    for (ptrdiff_t row = 0; row < b->rows; row++, y += b->ys) {
-        if (row == 0 || i == b->n) {
-            p += row ? b->xs : 0;
-            i = row ? 0 : i;
-            top = v_set(-INFINITY);
-            for (ptrdiff_t j = 0; j < w.count; j++)
-                top = v_max(walk_load(&w, p, j, V_LANES, -INFINITY), top);
-            top = v_hmax(top);
-            if (m_any(v_lt(half, top))) {
-                wide sum = w_zero();
-                for (ptrdiff_t j = 0; j < w.count; j++) {
-                    vec v = walk_load(&w, p, j, V_LANES, 0);
-                    sum = w_add(sum, v_keep(v_ne(v, top), v));
+    enum { ROWS = 4 * V_LANES };
+    const ptrdiff_t end = (vectors - 1) * V_LANES, left = b->n - end;
+    vec p[2 * ROWS], g[2 * ROWS], fold[V_LANES];
+    _Alignas(sizeof(vec)) real c[ROWS] = {0}, sum[ROWS];
+    for (ptrdiff_t row = 0; row < b->rows; row += ROWS) {
+        const ptrdiff_t rows = b->rows - row < ROWS ? b->rows - row : ROWS;
+        const elem *pr = (const elem *)b->x + row * b->xs, *gr = (const elem *)b->g + row * b->gs;
+        elem *y = (elem *)b->y + row * b->ys;
+        for (ptrdiff_t k = 0; k < rows; k += V_LANES) {
+            EACH_ROW(r) {
+                vec *pk = p + (k + r) * vectors, *gk = g + (k + r) * vectors;
+                pk[0] = v_load_n(pr + end, left, 0);
+                gk[0] = scaled(j, v_load_n(gr + end, left, 0));
+                fold[r] = candidate(pk[0], gk[0]);
+                if (vectors > 1) {
+                    pk[1] = v_load(pr);
+                    gk[1] = scaled(j, v_load(gr));
+                    fold[r] = v_max(candidate(pk[1], gk[1]), fold[r]);
                 }
-                rest = w_round(w_hsum(sum));
+                pr += b->xs;
+                gr += b->gs;
+            }
+            if (j->op != LOG_VJP) {
+                FOLD_EACH(fold, v_max)
+                v_put(c + k, settled(fold[0]));
             }
         }
-        const vec pi = v_set(v_first(v_load_n(p + i, 1, 0))), minus = v_sub(v_set(0), pi);
-        for (ptrdiff_t j = 0; j < w.count; j++)
-            walk_store(&w, y, j, V_LANES, product_over_T(minus, walk_load(&w, p, j, V_LANES, 0), t, unit));
-        vec others = v_pick(v_lt(half, pi), v_pick(v_eq(pi, top), rest, v_sub(v_set(1), pi)), v_sub(v_set(1), pi));
-        v_store_n(y + i, product_over_T(pi, others, t, unit), 1);
-        i++;
+        for (ptrdiff_t k = 0; k < rows; k += V_LANES) {
+            EACH_ROW(r) {
+                const vec *pk = p + (k + r) * vectors, *gk = g + (k + r) * vectors, pivot = v_set(c[k + r]);
+                vec h = height(j, gk[0], pivot);
+                fold[r] = j->op == LOG_VJP ? h : v_mul(pk[0], h);
+                if (vectors > 1) {
+                    h = height(j, gk[1], pivot);
+                    fold[r] = j->op == LOG_VJP ? v_add(h, fold[r]) : v_fma(pk[1], h, fold[r]);
+                }
+            }
+            FOLD_EACH(fold, v_add)
+            v_put(sum + k, fold[0]);
+            if (m_any(doubtful(fold[0])))
+                for (ptrdiff_t r = k; r < k + V_LANES; r++)
+                    if (m_any(doubtful(v_set(sum[r]))))
+                        sum[r] = v_first(row_again(j, b, row + r, v_set(c[r])));
+        }
+        for (ptrdiff_t r = 0; r < rows; r++, y += b->ys) {
+            const vec *pk = p + r * vectors, *gk = g + r * vectors, pivot = v_set(c[r]), s = v_set(sum[r]);
+            if (vectors > 1)
+                v_store(y, entry(j, pk[1], height(j, gk[1], pivot), s));
+            v_store_n(y + end, entry(j, pk[0], height(j, gk[0], pivot), s), left);
+        }
     }
 }
+
+/* Classes up to which rows are short, or turned. */
+enum { TURNED_PRODUCT = 16, FEW_PRODUCT = 2 * V_LANES < 16 ? 2 * V_LANES : 16 };
+
+/* The rows that do not fill V_LANES go through a copy that does. */
+CSM_INLINE void products_few(const csm_block *b, const product_job *j)
+{
+    elem x[FEW_PRODUCT * V_LANES] = {0}, g[FEW_PRODUCT * V_LANES] = {0};
+    const ptrdiff_t n = b->n, over = b->rows % V_LANES, row = b->rows - over;
+    csm_block whole = *b, rest = *b;
+    whole.rows = row;
+    rest.rows = V_LANES;
+    rest.xs = rest.gs = rest.ys = n;
+    rest.x = rest.y = x;
+    rest.g = g;
+    for (ptrdiff_t r = 0; r < over; r++) {
+        memcpy(x + r * n, (const elem *)b->x + (row + r) * b->xs, (size_t)n * sizeof *x);
+        memcpy(g + r * n, (const elem *)b->g + (row + r) * b->gs, (size_t)n * sizeof *g);
+    }
+    for (int i = 0; i < 1 + (over > 0); i++) {
+        const csm_block *k = i ? &rest : &whole;
+        if (n <= V_LANES)
+            products_short(k, j, 1);
+        else if (FEW_PRODUCT > V_LANES)
+            products_short(k, j, 2);
+    }
+    for (ptrdiff_t r = 0; r < over; r++)
+        memcpy((elem *)b->y + (row + r) * b->ys, x + r * n, (size_t)n * sizeof *x);
+}
+
+#define PRODUCT(name, products, op, ALONG)                              \
+    static void name(const csm_block *b)                                \
+    {                                                                   \
+        if (b->temperatures) {                                          \
+            each_alone(b, name, ALONG);                                 \
+        } else if (b->temperature == 1) {                               \
+            const product_job j = {op, 1, temper_of(1)};                \
+            products(b, &j);                                            \
+        } else {                                                        \
+            const product_job j = {op, 0, temper_of(b->temperature)};   \
+            products(b, &j);                                            \
+        }                                                               \
+    }
+
+#define SHORT_PRODUCT(name, op)                         \
+    static void name(const csm_block *b)                \
+    {                                                   \
+        const product_job j = {op, 1, temper_of(1)};    \
+        products_few(b, &j);                            \
+    }
+
+PRODUCT(vjp_wide, products_wide, VJP, 1)
+PRODUCT(vjp_across, products_across, VJP, 0)
+SHORT_PRODUCT(vjp_short, VJP)
+PRODUCT(log_jvp_wide, products_wide, LOG_JVP, 1)
+PRODUCT(log_jvp_across, products_across, LOG_JVP, 0)
+SHORT_PRODUCT(log_jvp_short, LOG_JVP)
+PRODUCT(log_vjp_wide, products_wide, LOG_VJP, 1)
+PRODUCT(log_vjp_across, products_across, LOG_VJP, 0)
+SHORT_PRODUCT(log_vjp_short, LOG_VJP)
+
+/* Rows along: short ones together where T = 1, else turned. */
+CSM_INLINE void choose(const csm_block *b, csm_kernel *wide, csm_kernel *together, csm_kernel *across)
+{
+    const int few = V_LANES > 1 && b->all_rows >= V_LANES && !b->temperatures;
+    if (few && b->temperature == 1 && b->n <= FEW_PRODUCT)
+        together(b);
+    else if (few && b->n <= TURNED_PRODUCT)
+        turned(b, across);
+    else
+        wide(b);
+}
+
+static void vjp_along(const csm_block *b) { choose(b, vjp_wide, vjp_short, vjp_across); }
+static void log_jvp_along(const csm_block *b) { choose(b, log_jvp_wide, log_jvp_short, log_jvp_across); }
+static void log_vjp_along(const csm_block *b) { choose(b, log_vjp_wide, log_vjp_short, log_vjp_across); }

@@ -41,30 +41,6 @@ static ptrdiff_t batch_rows(const csm_block *b, int along)
             EACH_BATCH(body, ALONG, 0);                     \
     }
 
-#define EACH_WALK(body, ALONG, UNIT)                                                                    \
-    do {                                                                                                \
-        temper t = temper_of(UNIT ? 1 : b->temperature);                                                \
-        for (ptrdiff_t row = 0; row < b->rows; row += ALONG ? 1 : V_LANES) {                            \
-            const ptrdiff_t left = b->rows - row, lanes = left < V_LANES ? left : V_LANES;              \
-            if (!UNIT && b->temperatures)                                                               \
-                t = tempers_of(b->temperatures + row, ALONG ? 1 : lanes);                               \
-            const walk w = ALONG ? walk_along(b->n) : walk_across(b->n, lanes);                         \
-            const elem *x = (const elem *)b->x + row * (ALONG ? b->xs : 1);                             \
-            const elem *g = b->g ? (const elem *)b->g + row * (ALONG ? b->gs : 1) : NULL;               \
-            elem *y = b->y ? (elem *)b->y + row * (ALONG ? b->ys : 1) : NULL;                           \
-            body(b, &w, row, x, g, y, &t, UNIT);                                                        \
-        }                                                                                               \
-    } while (0)
-
-#define PRODUCT(name, body, ALONG)                          \
-    static void name(const csm_block *b)                    \
-    {                                                       \
-        if (b->temperature == 1 && !b->temperatures)        \
-            EACH_WALK(body, ALONG, 1);                      \
-        else                                                \
-            EACH_WALK(body, ALONG, 0);                      \
-    }
-
 /* A kernel along rows that turns those of up to `few` classes; `wide` takes the others. */
 #define TURNING(name, wide, across, few)                                            \
     static void name(const csm_block *b)                                            \
@@ -74,9 +50,6 @@ static ptrdiff_t batch_rows(const csm_block *b, int along)
         else                                                                        \
             wide(b);                                                                \
     }
-
-/* Products move twice the data for a tenth of the arithmetic: turning stops to pay sooner. */
-enum { FEW_PRODUCT = 16 };
 
 KERNEL(softmax_wide, softmax_body, 1)
 KERNEL(softmax_across, softmax_body, 0)
@@ -108,16 +81,6 @@ TURNING(label_hessian_along, label_hessian_wide, label_hessian_across, FEW_CLASS
 KERNEL(dense_hessian_wide, dense_hessian_body, 1)
 KERNEL(dense_hessian_across, dense_hessian_body, 0)
 TURNING(dense_hessian_along, dense_hessian_wide, dense_hessian_across, FEW_CLASSES)
-PRODUCT(vjp_wide, vjp_body, 1)
-PRODUCT(vjp_across, vjp_body, 0)
-TURNING(vjp_along, vjp_wide, vjp_across, FEW_PRODUCT)
-PRODUCT(log_vjp_wide, log_vjp_body, 1)
-PRODUCT(log_vjp_across, log_vjp_body, 0)
-TURNING(log_vjp_along, log_vjp_wide, log_vjp_across, FEW_PRODUCT)
-PRODUCT(log_jvp_wide, log_jvp_body, 1)
-PRODUCT(log_jvp_across, log_jvp_body, 0)
-TURNING(log_jvp_along, log_jvp_wide, log_jvp_across, FEW_PRODUCT)
-
 /* Of labels alone; of probabilities as they are; of all that is smoothed or weighted, labels too. */
 static void label_loss_along(const csm_block *b) { b->smooth != 0 ? dense_along(b) : label_along(b); }
 static void label_loss_across(const csm_block *b) { b->smooth != 0 ? dense_across(b) : label_across(b); }
@@ -126,28 +89,6 @@ static void soft_loss_along(const csm_block *b) { is_weighed(b) ? dense_along(b)
 static void soft_loss_across(const csm_block *b) { is_weighed(b) ? dense_across(b) : probability_across(b); }
 static void hessian_along(const csm_block *b) { b->g ? dense_hessian_along(b) : label_hessian_along(b); }
 static void hessian_across(const csm_block *b) { b->g ? dense_hessian_across(b) : label_hessian_across(b); }
-
-static void jacobian_along(const csm_block *b)
-{
-    for (ptrdiff_t row = 0; b->temperatures && row < b->rows; row++) {      /* one by one */
-        csm_block one = *b;
-        const ptrdiff_t i = b->first + row;
-        one.x = (const elem *)b->x + i / b->n * b->xs;
-        one.y = (elem *)b->y + row * b->ys;
-        one.rows = 1;
-        one.first = i % b->n;
-        one.temperature = b->temperatures[row];
-        one.temperatures = NULL;
-        jacobian_along(&one);
-    }
-    if (b->temperatures)
-        return;
-    const temper t = temper_of(b->temperature);
-    if (b->temperature == 1)
-        jacobian_rows(b, &t, 1);
-    else
-        jacobian_rows(b, &t, 0);
-}
 
 const csm_table CSM_TABLE = {
     CSM_ISA, V_LANES, {

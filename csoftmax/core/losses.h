@@ -230,19 +230,20 @@ CSM_INLINE vec weights_of(const batch *k)
     return v_get(weight);
 }
 
-/* p = e hi + e lo; 1 - p of the max is `below`, which does not cancel. */
-typedef struct { vec hi, lo, top, below, C, weight, factor, floor; } hessian_job;
+/* p = e hi + e lo and factor s C p = e up + e down; 1 - p of the max is `below`, which does not cancel. */
+typedef struct { vec hi, lo, up, down, top, below, C, weight, floor; } hessian_job;
 
-/* g = C p - c and the Hessian's diagonal, C p (1 - p) or abs(g), weighted. */
+/* y = s g, g = C p - c, and the Hessian's diagonal, factor s C p (1 - p) or s abs(g), raised to the floor. */
 CSM_INLINE void hessian_step(const batch *k, const strand *p, ptrdiff_t i, int count, int whole,
                              const hessian_job *j, int what)
 {
     EACH(u, count) {
         vec e = load_at(k, p->y, i + u, p->ys, whole, 0), v = v_fma(e, j->hi, v_mul(e, j->lo));
-        vec others = v_pick(v_eq(e, j->top), j->below, v_sub(v_set(1), v)), Cp = v_mul(j->C, v);
-        vec g = what & DENSE ? v_sub(Cp, coefficient(k, p, i + u, whole, what)) : Cp;
-        vec h = k->b->residual ? v_abs(g) : v_mul(Cp, others);
-        store_at(k, p->h, i + u, p->hs, whole, v_max(j->floor, v_mul(j->factor, h)));
+        vec g = what & DENSE ? v_sub(v_mul(j->C, v), coefficient(k, p, i + u, whole, what)) : v;
+        vec others = v_pick(v_eq(e, j->top), j->below, v_sub(v_set(1), v));
+        vec h = v_mul(v_fma(e, j->up, v_mul(e, j->down)), others);
+        h = k->b->residual ? v_mul(j->weight, v_abs(g)) : h;
+        store_at(k, p->h, i + u, p->hs, whole, v_max(j->floor, h));
         store_at(k, p->y, i + u, p->ys, whole, v_mul(j->weight, g));
     }
 }
@@ -250,21 +251,25 @@ CSM_INLINE void hessian_step(const batch *k, const strand *p, ptrdiff_t i, int c
 CSM_INLINE void hessian_pass(const batch *k, const summary *a, const sums *e, int what)
 {
     const csm_block *b = k->b;
-    const vec factor = v_set((real)b->hessian_factor), floor = v_set((real)b->hessian_floor);
-    real hi[V_LANES], lo[V_LANES], top[V_LANES], below[V_LANES], mass[V_LANES], weights[V_LANES];
+    const wide per_e = w_div(w_set(1), a->S), mass = what & DENSE ? e->mass : w_set(1);
+    const wide factor = w_mul(w_mul(w_set(b->hessian_factor), w_of(weights_of(k))), mass);
+    real hi[V_LANES], lo[V_LANES], up[V_LANES], down[V_LANES];
+    real top[V_LANES], below[V_LANES], C[V_LANES], weight[V_LANES];
     vec high, low;
-    w_split(w_div(w_set(1), a->S), &high, &low);
+    w_split(per_e, &high, &low);
     v_put(hi, high);
     v_put(lo, low);
+    w_split(w_mul(per_e, factor), &high, &low);
+    v_put(up, high);
+    v_put(down, low);
     v_put(top, a->top);
     v_put(below, w_round(w_div(a->rest, a->S)));
-    v_put(mass, what & DENSE ? w_round(e->mass) : v_set(1));
-    v_put(weights, weights_of(k));
+    v_put(C, w_round(mass));
+    v_put(weight, weights_of(k));
     for (ptrdiff_t r = 0; r < strands(k); r++) {
         const strand p = strand_of(k, r);
-        const vec weight = share(k, weights, r);
-        const hessian_job j = {share(k, hi, r), share(k, lo, r), share(k, top, r), share(k, below, r),
-                               share(k, mass, r), weight, v_mul(factor, weight), floor};
+        const hessian_job j = {share(k, hi, r), share(k, lo, r), share(k, up, r), share(k, down, r), share(k, top, r),
+                               share(k, below, r), share(k, C, r), share(k, weight, r), v_set((real)b->hessian_floor)};
         EACH_VECTOR(k, own_span(k), hessian_step(k, &p, i, count, whole, &j, what));
     }
 }
@@ -283,7 +288,7 @@ CSM_INLINE void hessian_body(const batch *k, int what)
     if (what & DENSE)
         return;
     const vec w = weights_of(k), others = w_round(w_div(rest_without(k, &a, l.logit, &s), a.S));
-    const vec h = v_max(v_set((real)b->hessian_floor), v_mul(v_mul(v_set((real)b->hessian_factor), w), others));
+    const vec h = v_max(v_set((real)b->hessian_floor), v_mul(w, others));
     patch_labels(k, 0, b->y, b->ys, l.label, v_sub(v_set(0), v_mul(w, others)), 0);
     if (b->residual)
         patch_labels(k, 0, b->h, b->hs, l.label, h, 0);

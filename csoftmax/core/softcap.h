@@ -18,7 +18,7 @@ CSM_INLINE vec capped(vec x, vec cap, const temper *t)
 CSM_INLINE vec uncapped(vec g, vec x, const temper *t)
 {
     vec v = decay(x, t), w = v_div(v_set(2), v_add(v_set(1), v));
-    return v_mul(g, v_mul(v, v_mul(w, w)));
+    return v_keep(v_ne(g, v_set(0)), v_mul(g, v_mul(v, v_mul(w, w))));     /* 0 of an ignored row, whatever x is */
 }
 
 static void cap_logits(void *logits, ptrdiff_t n, double cap)

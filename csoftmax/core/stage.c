@@ -51,35 +51,35 @@ static void convert_rows(const plan *p, int k, char *near, char *far, ptrdiff_t 
         }
 }
 
-/* -inf where a class takes no part; returns whether any does. */
-static int mask_row(const plan *p, char *near, const char *where)
+static void put_real(const plan *p, char *near, ptrdiff_t i, double v)
+{
+    if (p->call->dtype == CSM_F32)
+        ((float *)near)[i] = (float)v;
+    else
+        ((double *)near)[i] = v;
+}
+
+/* v where a class takes no part; returns whether any does. */
+static int mask_row(const plan *p, char *near, char *where, double v)
 {
     const row_lines l = lines_of(p);
     const ptrdiff_t step = line_step(p, WHERE);
     int any = 0;
     for (ptrdiff_t i = 0; i < l.lines; i++, near += l.bytes) {
-        const char *line = line_at(p, WHERE, (char *)where, i, &l);
-        for (ptrdiff_t j = 0; j < l.inner; j++) {
-            const int takes_part = line[j * step] != 0;
-            any |= takes_part;
-            if (p->call->dtype == CSM_F32)
-                ((float *)near)[j] = takes_part ? ((float *)near)[j] : -HUGE_VALF;
+        const char *line = line_at(p, WHERE, where, i, &l);
+        for (ptrdiff_t j = 0; j < l.inner; j++)
+            if (line[j * step])
+                any = 1;
             else
-                ((double *)near)[j] = takes_part ? ((double *)near)[j] : -HUGE_VAL;
-        }
+                put_real(p, near, j, v);
     }
     return any;
 }
 
-/* What a row without any class is: nothing, or the logarithm of it. */
-static void fill_row(const plan *p, char *near, ptrdiff_t count)
+/* What a class that takes no part has, and a row without any: nothing, or the logarithm of it. */
+static double nothing(const plan *p)
 {
-    const int log = p->call->op == CSM_LOG_SOFTMAX || p->call->op == CSM_LOGSUMEXP;
-    for (ptrdiff_t j = 0; j < count; j++)
-        if (p->call->dtype == CSM_F32)
-            ((float *)near)[j] = log ? -HUGE_VALF : 0;
-        else
-            ((double *)near)[j] = log ? -HUGE_VAL : 0;
+    return p->call->op == CSM_LOG_SOFTMAX || p->call->op == CSM_LOGSUMEXP ? -HUGE_VAL : 0;
 }
 
 /* The gradient with respect to the logits from that with respect to the capped ones, of one row. */
@@ -117,7 +117,8 @@ void csm_stage_in(const plan *p, char *scratch, char *const far[], char *at[], p
             convert_rows(p, k, at[k], far[k], is_jacobian && k == X ? 1 : rows, 0);
     }
     for (ptrdiff_t r = 0; c->where.data && r < rows; r++)
-        any_class(p, scratch)[r] = (char)mask_row(p, at[X] + r * p->n * size, far[WHERE] + r * row_stride(p, WHERE));
+        any_class(p, scratch)[r] = (char)mask_row(p, at[X] + r * p->n * size, far[WHERE] + r * row_stride(p, WHERE),
+                                                  -HUGE_VAL);
     if (c->softcap != 0)
         p->table->cap(at[X], rows * p->n, c->softcap);
 }
@@ -126,12 +127,12 @@ void csm_stage_out(const plan *p, char *scratch, char *const far[], char *const 
 {
     const csm_call *c = p->call;
     const ptrdiff_t size = csm_itemsize(c->dtype), step = p->staged[Y] ? p->n * size : row_stride(p, Y);
-    for (ptrdiff_t r = 0; r < rows; r++) {
-        const int empty = c->where.data && !any_class(p, scratch)[r];
-        if (empty && at[Y])
-            fill_row(p, at[Y] + r * step, p->n);
-        if (empty && results)
-            fill_row(p, results + r * size, 1);
+    const int changed = c->where.data || c->softcap != 0;
+    for (ptrdiff_t r = 0; changed && r < rows; r++) {
+        if (c->where.data && at[Y])
+            mask_row(p, at[Y] + r * step, far[WHERE] + r * row_stride(p, WHERE), nothing(p));
+        if (c->where.data && results && !any_class(p, scratch)[r])
+            put_real(p, results, r, nothing(p));
         if (c->softcap != 0 && at[Y])
             uncap_row(p, at[Y] + r * step, far[X] + r * row_stride(p, X));
     }

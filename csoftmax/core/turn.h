@@ -1,5 +1,6 @@
-/* Rows of few classes, turned so that each is a lane: along a row they would leave most lanes idle and pay for sums
-   over lanes. Includes nothing; needs kernels.h and a vector header before it.
+/* Other ways through a block along rows: rows that have a temperature each, one by one; and rows of few classes, turned
+   so that each is a lane: along a row they would leave most lanes idle and pay for sums over lanes.
+   Includes nothing; needs kernels.h and a vector header before it.
 
    A square of V_LANES rows by V_LANES classes is transposed in registers: step i exchanges bit i of the number of
    a vector with bit i of the number of a lane. */
@@ -58,6 +59,21 @@ static void turn_out(elem *y, ptrdiff_t ys, const elem *tile, ptrdiff_t rows, pt
                 if (i < here)
                     v_store_n(y + (r + i) * ys + c, v[i], left);
         }
+}
+
+/* Rows that have a temperature each go one by one. */
+CSM_INLINE void each_alone(const csm_block *b, csm_kernel *kernel, int along)
+{
+    for (ptrdiff_t row = 0; row < b->rows; row++) {
+        csm_block one = *b;
+        one.x = (const elem *)b->x + row * (along ? b->xs : 1);
+        one.g = (const elem *)b->g + row * (along ? b->gs : 1);
+        one.y = (elem *)b->y + row * (along ? b->ys : 1);
+        one.rows = 1;
+        one.temperature = b->temperatures[row];
+        one.temperatures = NULL;
+        kernel(&one);
+    }
 }
 
 /* A block of rows of few classes, by the kernel across rows. */

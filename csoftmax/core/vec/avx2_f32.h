@@ -21,6 +21,8 @@ CSM_INLINE mask m_first(ptrdiff_t n) { return _mm256_castsi256_ps(lanes_below(n)
 CSM_INLINE vec v_set(real a) { return _mm256_set1_ps(a); }
 CSM_INLINE vec v_load(const elem *p) { return _mm256_loadu_ps(p); }
 CSM_INLINE void v_store(elem *p, vec v) { _mm256_storeu_ps(p, v); }
+CSM_INLINE void v_stream(elem *p, vec v) { _mm256_stream_si256((__m256i *)p, _mm256_castps_si256(v)); }
+CSM_INLINE void v_drain(void) { _mm_sfence(); }
 CSM_INLINE vec v_load_n(const elem *p, ptrdiff_t n, real fill)
 {
     __m256i first = lanes_below(n);
@@ -125,6 +127,7 @@ CSM_INLINE vec v_zip_hi(vec a, vec b, int i)
          : i == 1 ? _mm256_shuffle_ps(a, b, 0xee) : _mm256_blend_ps(_mm256_movehdup_ps(a), b, 0xaa);
 }
 CSM_INLINE real v_first(vec a) { return _mm256_cvtss_f32(a); }
+CSM_INLINE vec v_lanes(void) { return _mm256_setr_ps(0, 1, 2, 3, 4, 5, 6, 7); }
 
 CSM_INLINE wide w_set(double a) { wide w = {_mm256_set1_pd(a), _mm256_set1_pd(a)}; return w; }
 CSM_INLINE wide w_get(const double *p) { wide w = {_mm256_loadu_pd(p), _mm256_loadu_pd(p + 4)}; return w; }

@@ -18,6 +18,8 @@ CSM_INLINE mask m_first(ptrdiff_t n) { return _mm256_castsi256_pd(lanes_below(n)
 CSM_INLINE vec v_set(real a) { return _mm256_set1_pd(a); }
 CSM_INLINE vec v_load(const elem *p) { return _mm256_loadu_pd(p); }
 CSM_INLINE void v_store(elem *p, vec v) { _mm256_storeu_pd(p, v); }
+CSM_INLINE void v_stream(elem *p, vec v) { _mm256_stream_si256((__m256i *)p, _mm256_castpd_si256(v)); }
+CSM_INLINE void v_drain(void) { _mm_sfence(); }
 CSM_INLINE vec v_load_n(const elem *p, ptrdiff_t n, real fill)
 {
     __m256i first = lanes_below(n);
@@ -93,3 +95,4 @@ CSM_INLINE vec v_zip_hi(vec a, vec b, int i)
     return i == 1 ? _mm256_permute2f128_pd(a, b, 0x31) : _mm256_unpackhi_pd(a, b);
 }
 CSM_INLINE real v_first(vec a) { return _mm256_cvtsd_f64(a); }
+CSM_INLINE vec v_lanes(void) { return _mm256_setr_pd(0, 1, 2, 3); }

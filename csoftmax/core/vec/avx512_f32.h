@@ -15,6 +15,8 @@ CSM_INLINE mask m_first(ptrdiff_t n) { return (mask)((1u << n) - 1); }
 CSM_INLINE vec v_set(real a) { return _mm512_set1_ps(a); }
 CSM_INLINE vec v_load(const elem *p) { return _mm512_loadu_ps(p); }
 CSM_INLINE void v_store(elem *p, vec v) { _mm512_storeu_ps(p, v); }
+CSM_INLINE void v_stream(elem *p, vec v) { _mm512_stream_si512((__m512i *)p, _mm512_castps_si512(v)); }
+CSM_INLINE void v_drain(void) { _mm_sfence(); }
 CSM_INLINE vec v_load_n(const elem *p, ptrdiff_t n, real fill)
 {
     return _mm512_mask_loadu_ps(v_set(fill), m_first(n), p);
@@ -94,6 +96,10 @@ CSM_INLINE vec v_zip_hi(vec a, vec b, int i)
     return _mm512_permutex2var_ps(a, i == 2 ? quads : ones, b);
 }
 CSM_INLINE real v_first(vec a) { return _mm512_cvtss_f32(a); }
+CSM_INLINE vec v_lanes(void)
+{
+    return _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+}
 
 CSM_INLINE wide w_set(double a) { wide w = {_mm512_set1_pd(a), _mm512_set1_pd(a)}; return w; }
 CSM_INLINE wide w_get(const double *p) { wide w = {_mm512_loadu_pd(p), _mm512_loadu_pd(p + 8)}; return w; }

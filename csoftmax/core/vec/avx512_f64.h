@@ -12,6 +12,8 @@ CSM_INLINE mask m_first(ptrdiff_t n) { return (mask)((1u << n) - 1); }
 CSM_INLINE vec v_set(real a) { return _mm512_set1_pd(a); }
 CSM_INLINE vec v_load(const elem *p) { return _mm512_loadu_pd(p); }
 CSM_INLINE void v_store(elem *p, vec v) { _mm512_storeu_pd(p, v); }
+CSM_INLINE void v_stream(elem *p, vec v) { _mm512_stream_si512((__m512i *)p, _mm512_castpd_si512(v)); }
+CSM_INLINE void v_drain(void) { _mm_sfence(); }
 CSM_INLINE vec v_load_n(const elem *p, ptrdiff_t n, real fill)
 {
     return _mm512_mask_loadu_pd(v_set(fill), m_first(n), p);
@@ -61,3 +63,4 @@ CSM_INLINE vec v_zip_hi(vec a, vec b, int i)
          : i == 1 ? _mm512_permutex2var_pd(a, pairs, b) : _mm512_unpackhi_pd(a, b);
 }
 CSM_INLINE real v_first(vec a) { return _mm512_cvtsd_f64(a); }
+CSM_INLINE vec v_lanes(void) { return _mm512_setr_pd(0, 1, 2, 3, 4, 5, 6, 7); }

@@ -13,6 +13,8 @@ CSM_INLINE mask m_first(ptrdiff_t n) { return n > 0; }
 CSM_INLINE vec v_set(real a) { return a; }
 CSM_INLINE vec v_load(const elem *p) { return *p; }
 CSM_INLINE void v_store(elem *p, vec v) { *p = v; }
+CSM_INLINE void v_stream(elem *p, vec v) { *p = v; }
+CSM_INLINE void v_drain(void) { }
 CSM_INLINE vec v_load_n(const elem *p, ptrdiff_t n, real fill) { return n ? *p : fill; }
 CSM_INLINE void v_store_n(elem *p, vec v, ptrdiff_t n) { if (n) *p = v; }
 CSM_INLINE vec v_get(const real *p) { return *p; }
@@ -68,3 +70,4 @@ CSM_INLINE vec v_fold(vec a, int i) { (void)i; return a; }
 CSM_INLINE vec v_zip_lo(vec a, vec b, int i) { (void)b, (void)i; return a; }
 CSM_INLINE vec v_zip_hi(vec a, vec b, int i) { (void)a, (void)i; return b; }
 CSM_INLINE real v_first(vec a) { return a; }
+CSM_INLINE vec v_lanes(void) { return 0; }

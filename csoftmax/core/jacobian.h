@@ -1,0 +1,183 @@
+/* Jacobians of softmax from probabilities p, one after another: row i of that of p is -p_i p/T, and
+   p_i (1 - p_i)/T on the diagonal, where 1 - p_i of a p_i above 1/2 is the sum of the others: subtraction would show
+   the rounding of p_i. The block begins at row `first` of the first p; the p are xs apart.
+   Includes nothing; needs turn.h and derivatives.h, and what these need, before it. Measured: docs/decisions/0009. */
+
+/* One p, and what its diagonal needs. */
+typedef struct {
+    const elem *p;
+    ptrdiff_t full, left;       /* vectors before the last; classes in the last */
+    vec last;                   /* 0 past the end                               */
+    vec top, rest;              /* the p above 1/2, NaN if there is none; the sum of the others */
+} distribution;
+
+/* p (1 - p)/T, lane by lane. */
+CSM_INLINE vec variance(vec p, vec top, vec rest, const temper *t, int unit)
+{
+    return product_over_T(p, v_pick(v_eq(p, top), rest, v_sub(v_set(1), p)), t, unit);
+}
+
+CSM_INLINE vec above_half(vec top) { return v_pick(v_lt(v_set((real)0.5), top), top, v_set(NAN)); }
+
+CSM_INLINE distribution distribution_of(const elem *p, ptrdiff_t n)
+{
+    const ptrdiff_t full = (n - 1) / V_LANES, left = n - full * V_LANES;
+    distribution d = {p, full, left, v_load_n(p + full * V_LANES, left, 0), v_set(0), v_set(0)};
+    vec top = v_max(d.last, v_set(0));
+    for (ptrdiff_t j = 0; j < d.full; j++)
+        top = v_max(v_load(p + j * V_LANES), top);
+    d.top = above_half(v_hmax(top));
+    if (d.full == 0 || m_any(v_eq(d.top, d.top))) {
+        wide sum = w_of(v_keep(v_ne(d.last, d.top), d.last));
+        for (ptrdiff_t j = 0; j < d.full; j++) {
+            vec v = v_load(p + j * V_LANES);
+            sum = w_add(sum, v_keep(v_ne(v, d.top), v));
+        }
+        d.rest = w_round(w_hsum(sum));
+    }
+    return d;
+}
+
+/* Rows i to i + rows of one Jacobian. The last vector of the first `roomy` may reach beyond its row: what it writes
+   there is written again after it. */
+CSM_INLINE void write_rows(const distribution *d, ptrdiff_t i, ptrdiff_t rows, ptrdiff_t roomy, elem *y, ptrdiff_t ys,
+                           const temper *t, int unit)
+{
+    const ptrdiff_t tail = d->full * V_LANES;
+    const vec diagonal = variance(d->last, d->top, d->rest, t, unit);
+    for (const ptrdiff_t stop = i + rows; i < stop; i++, roomy--, y += ys) {
+        const vec p = v_set(d->p[i]), minus = v_sub(v_set(0), p);
+        for (ptrdiff_t j = 0; j < d->full; j++)
+            v_store(y + j * V_LANES, product_over_T(minus, v_load(d->p + j * V_LANES), t, unit));
+        vec v = product_over_T(minus, d->last, t, unit);
+        if (d->full == 0)
+            v = v_pick(v_eq(v_lanes(), v_set((real)i)), diagonal, v);
+        if (roomy > 0)
+            v_store(y + tail, v);
+        else
+            v_store_n(y + tail, v, d->left);
+        if (d->full)
+            y[i] = v_first(variance(p, d->top, d->rest, t, unit));
+    }
+}
+
+/* Those of row i at the classes from j on, whose p are v. Whether one is the diagonal's is asked of every lane: loops
+   up to it and on from it would be mispredicted row by row. */
+CSM_INLINE vec entries(const distribution *d, vec v, ptrdiff_t j, ptrdiff_t i, const temper *t, int unit)
+{
+    return v_pick(v_eq(v_lanes(), v_set((real)(i - j))), variance(v, d->top, d->rest, t, unit),
+                  product_over_T(v_sub(v_set(0), v_set(d->p[i])), v, t, unit));
+}
+
+/* Row i, past the caches but for its ends, which share cache lines with other rows. */
+CSM_INLINE void stream_row(const distribution *d, ptrdiff_t i, ptrdiff_t n, elem *y, const temper *t, int unit)
+{
+    const ptrdiff_t head = misaligned(y);
+    ptrdiff_t j = head;
+    if (head)
+        v_store_n(y, entries(d, v_load_n(d->p, head, 0), 0, i, t, unit), head);
+    for (; j + V_LANES <= n; j += V_LANES)
+        v_stream(y + j, entries(d, v_load(d->p + j), j, i, t, unit));
+    if (j < n)
+        v_store_n(y + j, entries(d, v_load_n(d->p + j, n - j, 0), j, i, t, unit), n - j);
+}
+
+/* Rows of a block from which whole vectors do not reach beyond its end, where one row follows another. */
+CSM_INLINE ptrdiff_t roomy_rows(const csm_block *b)
+{
+    const ptrdiff_t reach = (b->n + V_LANES - 1) / V_LANES * V_LANES;
+    return b->ys == b->n ? b->rows - (reach + b->n - 1) / b->n + 1 : 0;
+}
+
+CSM_INLINE void jacobian_rows(const csm_block *b, int unit)
+{
+    const temper t = temper_of(unit ? 1 : b->temperature);
+    const elem *p = b->x;
+    elem *y = b->y;
+    const ptrdiff_t roomy = roomy_rows(b);
+    const int streams = pays_to_stream(b);
+    ptrdiff_t i = b->first, here;
+    for (ptrdiff_t row = 0; row < b->rows; row += here, i = 0, p += b->xs, y += here * b->ys) {
+        const distribution d = distribution_of(p, b->n);
+        here = b->rows - row < b->n - i ? b->rows - row : b->n - i;
+        if (streams)
+            for (ptrdiff_t k = 0; k < here; k++)
+                stream_row(&d, i + k, b->n, y + k * b->ys, &t, unit);
+        else
+            write_rows(&d, i, here, roomy - row, y, b->ys, &t, unit);
+    }
+    if (streams)
+        v_drain();
+}
+
+/* Few classes: V_LANES Jacobians at a time, a p a lane, n^2 vectors of them; turned into place.
+   FEW_SQUARE: classes up to which that is faster (docs/decisions/0009). */
+enum { FEW_SQUARE = 4, MOST_SQUARE = FEW_SQUARE * FEW_SQUARE * TILE_ROWS };
+
+/* A tile of p to a tile of Jacobians. */
+CSM_INLINE void jacobian_tile(elem *y, const elem *x, ptrdiff_t rows, ptrdiff_t n, const temper *t, int unit)
+{
+    for (ptrdiff_t r = 0; r < rows; r += V_LANES) {
+        vec p[FEW_SQUARE], top = v_set(0);
+        wide sum = w_zero();
+        for (ptrdiff_t j = 0; j < n; j++) {
+            p[j] = v_load(x + j * TILE_ROWS + r);
+            top = v_max(p[j], top);
+        }
+        top = above_half(top);
+        for (ptrdiff_t j = 0; j < n; j++)
+            sum = w_add(sum, v_keep(v_ne(p[j], top), p[j]));
+        const vec rest = w_round(sum);
+        for (ptrdiff_t i = 0; i < n; i++) {
+            elem *row = y + i * n * TILE_ROWS + r;
+            const vec minus = v_sub(v_set(0), p[i]);
+            for (ptrdiff_t j = 0; j < n; j++)
+                v_store(row + j * TILE_ROWS, product_over_T(minus, p[j], t, unit));
+            v_store(row + i * TILE_ROWS, variance(p[i], top, rest, t, unit));
+        }
+    }
+}
+
+/* Jacobians of which the block has a part alone are made whole aside. */
+CSM_INLINE void jacobians_turned(const csm_block *b, int unit)
+{
+    const temper t = temper_of(unit ? 1 : b->temperature);
+    const ptrdiff_t n = b->n, size = n * n, begin = b->first * n, end = begin + b->rows * n;
+    elem p[FEW_SQUARE * TILE_ROWS], tile[MOST_SQUARE], whole[MOST_SQUARE];
+    elem *y = b->y;
+    for (ptrdiff_t k = 0; k * size < end; k += TILE_ROWS) {
+        const ptrdiff_t from = k * size, left = (end - from + size - 1) / size;
+        const ptrdiff_t rows = left < TILE_ROWS ? left : TILE_ROWS, to = from + rows * size;
+        turn_in(p, (const elem *)b->x + k * b->xs, b->xs, rows, n);
+        jacobian_tile(tile, p, rows, n, &t, unit);
+        if (from >= begin && to <= end) {
+            turn_out(y + (from - begin), size, tile, rows, size);
+        } else {
+            const ptrdiff_t first = from < begin ? begin : from, stop = to < end ? to : end;
+            turn_out(whole, size, tile, rows, size);
+            memcpy(y + (first - begin), whole + (first - from), (size_t)(stop - first) * sizeof *y);
+        }
+    }
+}
+
+static void jacobian_along(const csm_block *b)
+{
+    for (ptrdiff_t row = 0; b->temperatures && row < b->rows; row++) {      /* one temperature each: one by one */
+        csm_block one = *b;
+        const ptrdiff_t i = b->first + row;
+        one.x = (const elem *)b->x + i / b->n * b->xs;
+        one.y = (elem *)b->y + row * b->ys;
+        one.rows = 1;
+        one.first = i % b->n;
+        one.temperature = b->temperatures[row];
+        one.temperatures = NULL;
+        jacobian_along(&one);
+    }
+    if (b->rows == 0 || b->temperatures)
+        return;
+    const int turns = V_LANES > 1 && b->n <= FEW_SQUARE && b->ys == b->n && b->all_rows >= V_LANES * b->n;
+    if (b->temperature == 1)
+        turns ? jacobians_turned(b, 1) : jacobian_rows(b, 1);
+    else
+        turns ? jacobians_turned(b, 0) : jacobian_rows(b, 0);
+}

@@ -1,6 +1,7 @@
 """The examples of the documents and of the public docstrings print what they say, on each instruction set."""
 
 import doctest
+import importlib.util
 import inspect
 import re
 import sys
@@ -28,13 +29,31 @@ def run_examples(text, name, csm, monkeypatch):
     return result.attempted
 
 
+def runnable(text):
+    """A page without its fences, and without the sections that import what is not installed."""
+    sections = re.split(r"^(?=## )", re.sub(r"^```.*$", "", text, flags=re.MULTILINE), flags=re.MULTILINE)
+    imported = [re.findall(r"^>>> import (\w+)", section, flags=re.MULTILINE) for section in sections]
+    return "".join(
+        section
+        for section, names in zip(sections, imported, strict=True)
+        if all(map(importlib.util.find_spec, names))
+    )
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_pages(page, csm, monkeypatch):
-    fences_blanked = re.sub(r"^```.*$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    run_examples(fences_blanked, page.name, csm, monkeypatch)
+    run_examples(runnable(page.read_text(encoding="utf-8")), page.name, csm, monkeypatch)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/derivation.md"])
+def test_sections_that_cannot_run_are_left_out():
+    page = "# A\n```pycon\n>>> import re\n```\n## B\n>>> import no_such_module\n>>> 1\n2\n## C\n>>> 3\n3\n"
+    assert runnable(page) == "# A\n\n>>> import re\n\n## C\n>>> 3\n3\n"
+
+
+@pytest.mark.parametrize(
+    "page",
+    ["README.md", *(f"docs/{name}.md" for name in ("derivation", "derivatives", "losses", "boosting"))],
+)
 def test_pages_that_teach_have_examples(page):
     assert doctest.DocTestParser().get_examples((ROOT / page).read_text(encoding="utf-8"))
 

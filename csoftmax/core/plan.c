@@ -9,6 +9,11 @@
 /* Rows that lie side by side are staged so unless ROW_GRAIN of them take more than this. */
 #define MOST_STAGE_BYTES (1024 * 1024)
 
+/* Classes so many bytes apart share the sets of the first-level cache, which hold ALIASED of them at most: each pass
+   would fetch them anew. Their rows are staged: softmax along axis 0 of (128, 4096) float32 takes 1.0 instead of 2.1 ns
+   per element. */
+enum { PAGE = 4096, ALIASED = 16 };
+
 static ptrdiff_t product(const ptrdiff_t *shape, int ndim)
 {
     ptrdiff_t p = 1;
@@ -73,7 +78,7 @@ static void choose_layout(plan *p)
     const ptrdiff_t size = csm_itemsize(c->dtype);
     const int changes = c->where.data || c->softcap != 0;       /* x, and so its gradient */
     int along = p->classes.ndim <= 1 && !changes, plain[OPERANDS], adjacent[OPERANDS];
-    int across = along && p->table->kernel[c->op][CSM_ACROSS], others = 0;
+    int across = along && p->table->kernel[c->op][CSM_ACROSS], others = 0, arrays = 0;
     for (int k = 0; k < WHERE; k++) {
         plain[k] = !p->operand[k].data || is_plain(p, k);
         adjacent[k] = p->n <= 1 || class_stride(p, k) == size;
@@ -81,13 +86,16 @@ static void choose_layout(plan *p)
             along = along && plain[k] && adjacent[k];
             across = across && row_stride(p, k) == csm_itemsize(p->operand[k].dtype);
             others += !plain[k];
+            arrays++;
         }
     }
     across = across && (!others || p->n <= MOST_STAGE_BYTES / (others * size * ROW_GRAIN));
     p->layout = !along && across && 2 * p->run >= p->table->lanes ? CSM_ACROSS : CSM_ALONG;
     p->staged[WHERE] = 0;
+    const int aliases = p->layout == CSM_ACROSS && p->n > ALIASED && distance(class_stride(p, X)) % PAGE == 0
+                        && p->n <= MOST_STAGE_BYTES / (arrays * size * ROW_GRAIN);
     for (int k = 0; k < WHERE; k++)
-        p->staged[k] = !plain[k] || (p->layout == CSM_ALONG && p->operand[k].data
+        p->staged[k] = !plain[k] || (aliases && p->operand[k].data) || (p->layout == CSM_ALONG && p->operand[k].data
                                      && !(adjacent[k] && p->classes.ndim <= 1));
     p->staged[X] |= changes;
     p->staged[Y] |= c->softcap != 0 && c->y.data;

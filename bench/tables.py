@@ -1,11 +1,15 @@
-"""The tables of README.md and docs/performance.md, from the CSV files of runs: python bench/tables.py RUN.csv ...
+"""The tables of README.md and docs/performance.md, from the CSV files of runs.
 
-The last run that has a cell counts. Lines between `<!-- speed -->` and `<!-- /speed -->` are replaced.
+    python bench/tables.py RUN.csv [RUN.csv ...] [--avx2 RUN.csv]
+
+The last run that has a cell counts; that of --avx2 was made with CSOFTMAX_ISA=avx2. What stands between
+`<!-- speed -->` and `<!-- /speed -->` and the like is replaced.
 """
 
+import argparse
 import csv
+import math
 import re
-import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -67,17 +71,33 @@ def replace(path, mark, lines):
     path.write_text(re.sub(re.escape(start) + ".*?" + re.escape(end), lambda _: new, text, flags=re.DOTALL))
 
 
-def main(paths):
-    runs = read(paths)
+def summary(rows):
+    ratios = [float(row["ratio"]) for row in rows]
+    mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
+    met = sum(row["target_met"] == "True" for row in rows)
+    ahead = sum(ratio > 1 for ratio in ratios)
+    return f"{len(rows)} cells: {mean:.2f} times the best peer (geometric mean), ahead in {ahead}, on target in {met}."
+
+
+def full_table(rows):
+    head = ["| cell | csoftmax | best peer | which | ratio | of limit | target met | vs one thread |", "|" + "---|" * 8]
+    return [summary(rows.values()), "", *head, *(line(name, row, full=True) for name, row in rows.items())]
+
+
+def main():
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("runs", nargs="+")
+    options.add_argument("--avx2")
+    chosen = options.parse_args()
+    runs = read(chosen.runs)
     head = ["| cell | csoftmax | best peer | which | ratio |", "|---|---|---|---|---|"]
-    chosen = re.split(r"\||\n", CHOSEN.strip())
-    one = runs[1]
-    replace(ROOT / "README.md", "speed", head + [line(name, one[name]) for name in chosen if name in one])
-    full = ["| cell | csoftmax | best peer | which | ratio | of limit | target met | vs one thread |", "|" + "---|" * 8]
+    shown = [name for name in re.split(r"\||\n", CHOSEN.strip()) if name in runs[1]]
+    replace(ROOT / "README.md", "speed", head + [line(name, runs[1][name]) for name in shown])
     for threads, rows in runs.items():
-        lines = full + [line(name, row, full=True) for name, row in rows.items()]
-        replace(ROOT / "docs" / "performance.md", f"{threads} threads", lines)
+        replace(ROOT / "docs" / "performance.md", f"{threads} threads", full_table(rows))
+    if chosen.avx2:
+        replace(ROOT / "docs" / "performance.md", "avx2", full_table(read([chosen.avx2])[1]))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -1,5 +1,5 @@
 /* The kernels of one instance: every body, in both layouts, and the table that exports them.
-   Includes nothing; needs turn.h, halves.h, softcap.h, maps.h, losses.h and derivatives.h before it, and CSM_ISA and CSM_TABLE defined. */
+   Includes nothing; needs the rest of engine.h before it, and CSM_ISA and CSM_TABLE defined. */
 
 /* Bytes of x, g and y that a batch along rows may take: they stay in the first-level cache between its passes. */
 #define BATCH_BYTES (24 * 1024)
@@ -32,14 +32,19 @@ static ptrdiff_t batch_rows(const csm_block *b, int along)
         }                                                                                               \
     } while (0)
 
-#define KERNEL(name, body, ALONG)                           \
-    static void name(const csm_block *b)                    \
-    {                                                       \
-        if (b->temperature == 1 && !b->temperatures)        \
-            EACH_BATCH(body, ALONG, 1);                     \
-        else                                                \
-            EACH_BATCH(body, ALONG, 0);                     \
+/* Without vectors T = 1 has no code of its own: it would be a twentieth of the library. */
+#define KERNEL(name, body, ALONG)                                           \
+    static void name(const csm_block *b)                                    \
+    {                                                                       \
+        if (V_LANES > 1 && b->temperature == 1 && !b->temperatures)         \
+            EACH_BATCH(body, ALONG, 1);                                     \
+        else                                                                \
+            EACH_BATCH(body, ALONG, 0);                                     \
     }
+
+/* A kernel for T = 1 alone. */
+#define UNIT_KERNEL(name, body, ALONG)                      \
+    static void name(const csm_block *b) { EACH_BATCH(body, ALONG, 1); }
 
 /* A kernel along rows that turns those of up to `few` classes; `wide` takes the others. */
 #define TURNING(name, wide, across, few)                                            \
@@ -69,22 +74,26 @@ TURNING(selective_along, selective_wide, selective_across, FEW_CLASSES)
 KERNEL(label_wide, label_body, 1)
 KERNEL(label_across, label_body, 0)
 TURNING(label_along, label_wide, label_across, FEW_CLASSES)
-KERNEL(probability_wide, probability_body, 1)
-KERNEL(probability_across, probability_body, 0)
+UNIT_KERNEL(probability_wide, probability_body, 1)
+UNIT_KERNEL(probability_across, probability_body, 0)
 TURNING(probability_along, probability_wide, probability_across, FEW_CLASSES)
 KERNEL(dense_wide, dense_body, 1)
 KERNEL(dense_across, dense_body, 0)
 TURNING(dense_along, dense_wide, dense_across, FEW_CLASSES)
-KERNEL(label_hessian_wide, label_hessian_body, 1)
-KERNEL(label_hessian_across, label_hessian_body, 0)
+UNIT_KERNEL(label_hessian_wide, label_hessian_body, 1)
+UNIT_KERNEL(label_hessian_across, label_hessian_body, 0)
 TURNING(label_hessian_along, label_hessian_wide, label_hessian_across, FEW_CLASSES)
-KERNEL(dense_hessian_wide, dense_hessian_body, 1)
-KERNEL(dense_hessian_across, dense_hessian_body, 0)
+UNIT_KERNEL(dense_hessian_wide, dense_hessian_body, 1)
+UNIT_KERNEL(dense_hessian_across, dense_hessian_body, 0)
 TURNING(dense_hessian_along, dense_hessian_wide, dense_hessian_across, FEW_CLASSES)
-/* Of labels alone; of probabilities as they are; of all that is smoothed or weighted, labels too. */
+/* Of labels alone; of probabilities as they are, at T = 1; of all that is smoothed or weighted, labels too. */
 static void label_loss_along(const csm_block *b) { b->smooth != 0 ? dense_along(b) : label_along(b); }
 static void label_loss_across(const csm_block *b) { b->smooth != 0 ? dense_across(b) : label_across(b); }
-static int is_weighed(const csm_block *b) { return b->smooth != 0 || b->keep != 1 || b->weight; }
+static int is_weighed(const csm_block *b)
+{
+    return b->smooth != 0 || b->keep != 1 || b->weight || b->temperature != 1 || b->temperatures;
+}
+
 static void soft_loss_along(const csm_block *b) { is_weighed(b) ? dense_along(b) : probability_along(b); }
 static void soft_loss_across(const csm_block *b) { is_weighed(b) ? dense_across(b) : probability_across(b); }
 static void hessian_along(const csm_block *b) { b->g ? dense_hessian_along(b) : label_hessian_along(b); }

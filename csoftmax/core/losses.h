@@ -81,7 +81,7 @@ CSM_INLINE labelled labels_at(const batch *k, ptrdiff_t slot)
     real logit[V_LANES] = {0};
     if (compares(k)) {
         const strand p = strand_of(k, 0);
-        EACH_VECTOR(k, whole_span(k), find_step(k, &p, i, count, whole, l.label, &l.logit));
+        EACH_VECTOR(k, whole_span(k), 1, find_step(k, &p, i, count, whole, l.label, &l.logit));
         return l;
     }
     for (ptrdiff_t i = 0; i < k->rows; i++) {
@@ -107,7 +107,7 @@ CSM_INLINE void patch_labels(const batch *k, ptrdiff_t slot, elem *y, ptrdiff_t 
 {
     const csm_block *b = k->b;
     if (compares(k)) {
-        EACH_VECTOR(k, whole_span(k), patch_step(k, y + k->row, ys, i, count, whole, label, v, add));
+        EACH_VECTOR(k, whole_span(k), 1, patch_step(k, y + k->row, ys, i, count, whole, label, v, add));
         return;
     }
     real patch[V_LANES];
@@ -172,7 +172,7 @@ CSM_INLINE void loss_body(const batch *k, int what)
     meet(k);
     const wide scale = scales_of(k, &lift);
     const shift s = shift_of(m, lift, k->t, k->unit);
-    const sums e = b->y ? exp_pass(k, m, &s, what | SPLIT | KEEP_EXP) : exp_pass(k, m, &s, what | SPLIT);
+    const sums e = exp_pass(k, m, &s, what | SPLIT | KEEP_EXP);
     const summary a = summary_of(k, m, &s, &e);
 
     wide others = what & DENSE ? e.mass : w_zero();                     /* of C + 2 z logsumexp, without labels */
@@ -209,13 +209,11 @@ CSM_INLINE void dense_body(const batch *k) { loss_body(k, IGNORES | DENSE | WEIG
 CSM_INLINE void selective_body(const batch *k)
 {
     const csm_block *b = k->b;
-    vec m = max_pass(k);
-    shift s = shift_of(m, v_set(EXP_LIFT), k->t, k->unit);
-    sums e = exp_pass(k, m, &s, SPLIT);
-    const summary a = summary_of(k, m, &s, &e);
+    const gist a = gist_of(k);
+    const vec L = v_log1p(a.rest);
     for (ptrdiff_t slot = 0; slot < b->slots; slot++) {
         real lane[V_LANES];
-        v_put(lane, v_sub(drop(labels_at(k, slot).logit, m, k->t, k->unit), a.L));
+        v_put(lane, v_sub(drop(labels_at(k, slot).logit, a.m, k->t, k->unit), L));
         for (ptrdiff_t i = 0; i < k->rows && leads(k); i++)
             ((real *)b->r)[(k->row + i) * b->slots + slot] = lane[i];
     }
@@ -270,7 +268,7 @@ CSM_INLINE void hessian_pass(const batch *k, const summary *a, const sums *e, in
         const strand p = strand_of(k, r);
         const hessian_job j = {share(k, hi, r), share(k, lo, r), share(k, up, r), share(k, down, r), share(k, top, r),
                                share(k, below, r), share(k, C, r), share(k, weight, r), v_set((real)b->hessian_floor)};
-        EACH_VECTOR(k, own_span(k), hessian_step(k, &p, i, count, whole, &j, what));
+        EACH_VECTOR(k, own_span(k), 1, hessian_step(k, &p, i, count, whole, &j, what));
     }
 }
 

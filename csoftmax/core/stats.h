@@ -88,30 +88,24 @@ CSM_INLINE void meet(const batch *k)
 /* Whether the caller writes what there is one of in a row. */
 CSM_INLINE int leads(const batch *k) { return !(k->along && k->b->team) || k->b->team->me == 0; }
 
-/* A statement for the vectors of a span, `count` from the i-th on: whole ones, four at a time while there are so many,
-   then those that are not, in the same groups: what a row gives must not depend on the rows beside it. `count` and
-   `whole` are constants. */
-#define EACH_VECTOR(k, v, statement)                        \
-    do {                                                    \
-        const ptrdiff_t end = (v).end;                      \
-        const ptrdiff_t full = (k)->full < end ? (k)->full : end; \
-        ptrdiff_t i = (v).begin;                            \
-        for (; i + 4 <= full; i += 4) {                     \
-            enum { count = 4, whole = 1 };                  \
-            statement;                                      \
-        }                                                   \
-        for (; i < full; i++) {                             \
-            enum { count = 1, whole = 1 };                  \
-            statement;                                      \
-        }                                                   \
-        for (; !(k)->along && i + 4 <= end; i += 4) {       \
-            enum { count = 4, whole = 0 };                  \
-            statement;                                      \
-        }                                                   \
-        for (; i < end; i++) {                              \
-            enum { count = 1, whole = 0 };                  \
-            statement;                                      \
-        }                                                   \
+/* A statement for the vectors of a span, `count` from the i-th on: whole ones, V_GROUP at a time while there are so many
+   if `grouped`, then one by one; then those that are not whole. `count` and `whole` are constants. */
+#define EACH_VECTOR(k, v, grouped, statement)                                           \
+    do {                                                                                \
+        const ptrdiff_t end = (v).end, full = (k)->full < end ? (k)->full : end;        \
+        ptrdiff_t i = (v).begin;                                                        \
+        for (; (grouped) && i + V_GROUP <= full; i += V_GROUP) {                        \
+            enum { count = V_GROUP, whole = 1 };                                        \
+            statement;                                                                  \
+        }                                                                               \
+        for (; i < full; i++) {                                                         \
+            enum { count = 1, whole = 1 };                                              \
+            statement;                                                                  \
+        }                                                                               \
+        for (; i < end; i++) {                                                          \
+            enum { count = 1, whole = 0 };                                              \
+            statement;                                                                  \
+        }                                                                               \
     } while (0)
 
 /* A strand's share of a statistic: taken from it, and put into it. */
@@ -189,7 +183,7 @@ CSM_INLINE vec max_pass(const batch *k)
         const strand p = strand_of(k, r);
         const vec none = v_set(-INFINITY);
         vec m[4] = {none, none, none, none};
-        EACH_VECTOR(k, own_span(k), max_step(k, &p, i, count, whole, m));
+        EACH_VECTOR(k, own_span(k), 1, max_step(k, &p, i, count, whole, m));
         vec all = v_max(v_max(m[0], m[1]), v_max(m[2], m[3]));
         put_share(k, max, r, k->along ? team_max(k, v_hmax(all)) : all);
     }
@@ -211,7 +205,7 @@ CSM_INLINE vec nan_pass(const batch *k)
     for (ptrdiff_t r = 0; r < strands(k); r++) {
         const strand p = strand_of(k, r);
         vec any = v_set(0);
-        EACH_VECTOR(k, whole_span(k), nan_step(k, &p, i, count, whole, &any));
+        EACH_VECTOR(k, whole_span(k), 1, nan_step(k, &p, i, count, whole, &any));
         put_share(k, found, r, k->along ? v_hmax(any) : any);
     }
     return v_get(found);
@@ -225,7 +219,7 @@ typedef struct {
     wide mass;          /* DENSE: sum of c, which is g, or WEIGHED                                  */
 } sums;
 
-/* What a pass does besides; constants at each use. The max is split off where what remains counts:
+/* What a pass does besides; constants at each use. KEEP_EXP: where there is a y. The max is split off where what remains counts:
    where one logit holds nearly all of S, S - e is lost by subtraction, but the sum of the others is right to the
    last bits. */
 enum { KEEP_EXP = 1, SPLIT = 2, DENSE = 4, ENTROPY = 8, WEIGHED = 16, IGNORES = 32 };
@@ -255,9 +249,9 @@ CSM_INLINE void exp_step(const batch *k, const strand *p, ptrdiff_t i, int count
         EACH(u, count) __builtin_prefetch(p->x + (i + u) * p->xs + p->next);
     EACH(u, count) e[u] = x[u] = load_at(k, p->x, i + u, p->xs, whole, -INFINITY);
     exp_many(e, count, s, k->t, k->unit);
+    if (what & KEEP_EXP && p->y)
+        EACH(u, count) store_at(k, p->y, i + u, p->ys, whole, e[u]);
     EACH(u, count) {
-        if (what & KEEP_EXP)
-            store_at(k, p->y, i + u, p->ys, whole, e[u]);
         if (what & (DENSE | ENTROPY)) {
             vec c = what & DENSE ? coefficient(k, p, i + u, whole, what) : e[u], d = drop(m, x[u], k->t, k->unit);
             sum->drops = w_add(sum->drops, v_keep(v_ne(c, v_set(0)), v_mul(c, d)));
@@ -270,10 +264,13 @@ CSM_INLINE void exp_step(const batch *k, const strand *p, ptrdiff_t i, int count
             sum->count = v_add_unless(differs, sum->count, v_set(1));
         }
     }
-    for (int u = 0; u + 2 <= count; u += 2)
-        sum->other = w_add_pair(sum->other, e[u], e[u + 1]);
-    if (count % 2)
-        sum->other = w_add(sum->other, e[count - 1]);
+    /* Pairs along only: whether a row across is in a whole vector depends on the rows beside it, its bits must not. */
+    if (k->along && count == 4) {
+        sum->other = w_add_pair(sum->other, e[0], e[1]);
+        sum->other = w_add_pair(sum->other, e[2], e[3]);
+    } else {
+        EACH(u, count) sum->other = w_add(sum->other, e[u]);
+    }
 }
 
 CSM_INLINE sums sums_of_nothing(void) { return (sums){w_zero(), v_set(0), w_zero(), w_zero()}; }
@@ -317,7 +314,8 @@ CSM_INLINE sums team_sums(const batch *k)
     return all;
 }
 
-/* Exponentials of rows with largest logits m, and their sums. */
+/* Exponentials of rows with largest logits m, and their sums. In groups for T = 1 alone: the code for other T would be
+   as large again and a half, and a fourth faster. */
 CSM_INLINE sums exp_pass(const batch *k, vec m, const shift *shifted, int what)
 {
     real c[V_LANES], n0[V_LANES], floor[V_LANES], top[V_LANES], count[V_LANES] = {0};
@@ -337,7 +335,7 @@ CSM_INLINE sums exp_pass(const batch *k, vec m, const shift *shifted, int what)
         for (span part = {own.begin, own.begin}; part.begin < own.end; part.begin = part.end) {
             sums these = sums_of_nothing();
             part.end = own.end - part.begin < CSM_PART ? own.end : part.begin + CSM_PART;
-            EACH_VECTOR(k, part, exp_step(k, &p, i, count, whole, &s, max, what, &these));
+            EACH_VECTOR(k, part, k->unit, exp_step(k, &p, i, count, whole, &s, max, what, &these));
             if (k->along && k->b->team)
                 give_part(k, part.begin / CSM_PART, &these);
             else
@@ -392,6 +390,6 @@ CSM_INLINE void scale_pass(const batch *k, wide a, vec f, int what)
         const strand p = strand_of(k, s);
         const vec h = share(k, hi, s), l = share(k, lo, s), c = share(k, fs, s);
         const mask lives = v_ne(share(k, alive, s), v_set(0));
-        EACH_VECTOR(k, own_span(k), scale_step(k, &p, i, count, whole, h, l, c, lives, what));
+        EACH_VECTOR(k, own_span(k), 1, scale_step(k, &p, i, count, whole, h, l, c, lives, what));
     }
 }

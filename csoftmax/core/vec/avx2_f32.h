@@ -8,6 +8,7 @@ typedef __m256 mask;
 typedef struct { __m256d a, b; } wide;      /* lanes 0..3 and 4..7 */
 #define V_LANES 8
 #define W_SIZE V_LANES
+#define V_GROUP 4
 #define V_FOLDS 3
 #define V_HALVES
 

@@ -6,6 +6,7 @@ typedef double real;
 typedef __m256d vec;
 typedef __m256d mask;
 #define V_LANES 4
+#define V_GROUP 4
 #define V_FOLDS 2
 
 CSM_INLINE __m256i lanes_below(ptrdiff_t n)

@@ -7,6 +7,7 @@ typedef __mmask16 mask;
 typedef struct { __m512d a, b; } wide;      /* lanes 0..7 and 8..15 */
 #define V_LANES 16
 #define W_SIZE V_LANES
+#define V_GROUP 4
 #define V_FOLDS 4
 #define V_HALVES
 

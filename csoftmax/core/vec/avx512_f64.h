@@ -5,6 +5,7 @@ typedef double real;
 typedef __m512d vec;
 typedef __mmask8 mask;
 #define V_LANES 8
+#define V_GROUP 4
 #define V_FOLDS 3
 
 CSM_INLINE mask m_first(ptrdiff_t n) { return (mask)((1u << n) - 1); }

@@ -7,6 +7,7 @@ typedef int mask;
 typedef double wide;
 #define V_LANES 1
 #define W_SIZE V_LANES
+#define V_GROUP 1
 #define V_FOLDS 0
 #define V_HALVES
 

@@ -6,6 +6,7 @@ typedef double real;
 typedef double vec;
 typedef int mask;
 #define V_LANES 1
+#define V_GROUP 1
 #define V_FOLDS 0
 
 CSM_INLINE mask m_first(ptrdiff_t n) { return n > 0; }

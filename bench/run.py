@@ -171,7 +171,7 @@ def show(run, chosen, console):
 def save(run, chosen, console):
     results = HERE / "results"
     results.mkdir(exist_ok=True)
-    stamp = datetime.now().strftime("%Y-%m-%d-%H%M") + "-quick" * chosen.quick
+    stamp = datetime.now().strftime("%Y-%m-%d-%H%M%S") + "-quick" * chosen.quick
     report.write_json(run, results / f"{stamp}.json")
     report.write_csv(run, results / f"{stamp}.csv")
     figures = [] if chosen.no_plot else plot.draw(run, results, stamp)

@@ -231,7 +231,7 @@ cdef plain_loss(object logits, object target, object axis, object ignore_index, 
     return (result, y) if return_grad else result
 
 
-cdef plain_hessian(object raw, object y, object hessian, object eps):
+cdef plain_hessian(object raw, object y, object hessian, object eps, object out):
     """(gradient, Hessian) of labels or probabilities that match the scores exactly, without weights."""
     cdef frame f
     cdef csm_call *c = &f.call
@@ -254,7 +254,14 @@ cdef plain_hessian(object raw, object y, object hessian, object eps):
         return None
     else:
         put(&f, &c.target, t, -1)
-    grad, hess = like(x), like(x)
+    if out is None:
+        grad, hess = like(x), like(x)
+    elif type(out) is not tuple or len(out) != 2 or not fits(out[0], x) or not fits(out[1], x):
+        return None
+    else:
+        grad, hess = out
+        if not (apart(grad, hess) and apart(hess, x) and apart(grad, t) and apart(hess, t)):
+            return None
     put(&f, &c.y, grad, 1)
     put(&f, &c.h, hess, 1)
     go(&f, cnp.PyArray_SIZE(x), t, "y")
@@ -362,7 +369,7 @@ def thin_cross_entropy(function):
 def thin_softmax_grad_hess(function):
     @wraps(function)
     def softmax_grad_hess(raw, y, *, sample_weight=None, hessian="diagonal", eps=1e-16, out=None):
-        pair = plain_hessian(raw, y, hessian, eps) if sample_weight is None and out is None else None
+        pair = plain_hessian(raw, y, hessian, eps, out) if sample_weight is None else None
         if pair is None:
             return function(raw, y, sample_weight=sample_weight, hessian=hessian, eps=eps, out=out)
         return pair

@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 import reference
 import vectorised
+from processes import run_function
 from test_gradients import gradient_by_differences, near, same
+
+import csoftmax
 
 COMBINATIONS, BLOCKS = 2000, 20
 SENTINEL = 7.25
@@ -600,3 +603,24 @@ def test_label_of_a_weighted_loss(csm):
     for value in (CLASSES, -1, 10**12):
         labels = np.array([0, 1, value, 2])
         check_refused(csm, labels, {"weight": np.ones(CLASSES), "label_smoothing": 0.1}, IndexError, str(value))
+
+
+def check_memory_of_calls():
+    import resource
+
+    x, y = np.zeros((100_000, 80), "float32"), np.zeros(100_000, int)
+    options = {"weight": np.ones(80), "sample_weight": np.ones(1), "temperature": np.full(1, 2.0)}
+
+    def peak():
+        for _ in range(50):
+            csoftmax.cross_entropy(x, y, label_smoothing=0.1, **options)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    before = peak()
+    assert peak() <= 1.01 * before
+
+
+def test_memory_is_given_back():
+    """A loss that keeps a copy of all that may come with its rows frees all of them."""
+    pytest.importorskip("resource")
+    run_function(check_memory_of_calls)

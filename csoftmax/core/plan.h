@@ -16,6 +16,12 @@ typedef struct {
     ptrdiff_t stride[OPERANDS][CSM_MAX_NDIM];   /* bytes */
 } axes;
 
+/* Memory that a call owns; each knows the one before it. */
+typedef struct owned {
+    struct owned *before;
+    double memory[];
+} owned;
+
 /* What comes with the rows, per row in computing order; see kernels.h. */
 typedef struct {
     ptrdiff_t *label;
@@ -24,7 +30,7 @@ typedef struct {
     void *result;
     ptrdiff_t valid;                    /* rows that are not ignored                            */
     double divisor;                     /* of the loss                                          */
-    void *own[5];                       /* what csm_drop_rows frees                             */
+    owned *last;                        /* what csm_drop_rows frees                             */
     size_t used;                        /* bytes of `few`                                       */
 } row_data;
 

@@ -14,11 +14,12 @@ static void *own(plan *p, size_t bytes)
         g->used += (bytes + 7) / 8 * 8;
         return memory;
     }
-    void *memory = malloc(bytes + 1);
-    for (int i = 0; memory; i++)
-        if (!g->own[i])
-            return g->own[i] = memory;
-    return NULL;
+    owned *o = malloc(sizeof *o + bytes);
+    if (!o)
+        return NULL;
+    o->before = g->last;
+    g->last = o;
+    return o->memory;
 }
 
 static void put_real(void *to, csm_dtype dtype, ptrdiff_t i, double v)
@@ -253,6 +254,8 @@ void csm_give_results(const plan *p)
 
 void csm_drop_rows(plan *p)
 {
-    for (size_t i = 0; i < sizeof p->given.own / sizeof *p->given.own; i++)
-        free(p->given.own[i]);
+    for (owned *o = p->given.last, *before; o; o = before) {
+        before = o->before;
+        free(o);
+    }
 }

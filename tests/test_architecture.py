@@ -266,6 +266,16 @@ def test_rooms_stay_livable(pattern):
     assert {name: size for name, size in sizes.items() if size > LINES[pattern]} == {}
 
 
+def test_lines_fit():
+    long = [
+        f"{path.name}:{number}"
+        for path in (ROOT / "csoftmax" / "core").rglob("*.[ch]")
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if len(line) > 120
+    ]
+    assert long == []
+
+
 # The objects
 
 

@@ -6,6 +6,20 @@
 
 ptrdiff_t csm_itemsize(csm_dtype dtype);
 
+/* Entry i of an array of float32 or float64. */
+static inline void csm_put(void *to, csm_dtype dtype, ptrdiff_t i, double v)
+{
+    if (dtype == CSM_F32)
+        ((float *)to)[i] = (float)v;
+    else
+        ((double *)to)[i] = v;
+}
+
+static inline double csm_get(const void *from, csm_dtype dtype, ptrdiff_t i)
+{
+    return dtype == CSM_F32 ? ((const float *)from)[i] : ((const double *)from)[i];
+}
+
 /* `count` numbers at src, `stride` bytes apart, to float32 or float64 (`to`) at dst. */
 void csm_read(void *dst, csm_dtype to, const char *src, csm_dtype from, int swapped, ptrdiff_t stride, ptrdiff_t count);
 

@@ -24,7 +24,8 @@ static void compute_block(const plan *p, ptrdiff_t first, ptrdiff_t rows, char *
 {
     const csm_call *c = p->call;
     const row_data *g = &p->given;
-    const ptrdiff_t size = csm_itemsize(c->dtype), lead = first < p->run ? 0 : first / p->run, i = first - lead * p->run;
+    const ptrdiff_t size = csm_itemsize(c->dtype);
+    const ptrdiff_t lead = first < p->run ? 0 : first / p->run, i = first - lead * p->run;
     const int lead_axes = p->rows.ndim - p->run_axes;
     char *at[OPERANDS] = {NULL}, *far[OPERANDS] = {NULL};
     ptrdiff_t stride[OPERANDS] = {0};
@@ -42,7 +43,7 @@ static void compute_block(const plan *p, ptrdiff_t first, ptrdiff_t rows, char *
     char *results = g->result ? (char *)g->result + first * p->results * size : NULL;
     csm_stage_in(p, scratch, far, at, rows);
     csm_block block = {
-        .rows = rows, .n = p->n, .all_rows = p->count, .first = p->run_axes == 2 || c->op == CSM_JACOBIAN ? i % p->n : 0,
+        .rows = rows, .n = p->n, .all_rows = p->count, .first = c->op == CSM_JACOBIAN ? i % p->n : 0,
         .x = at[X], .g = at[G], .y = at[Y], .h = at[H],
         .xs = stride[X], .gs = stride[G], .ys = stride[Y], .hs = stride[H],
         .r = results, .results = p->results,

@@ -56,8 +56,8 @@ typedef enum {
 
 /* One call. The class axes come last: shape has ndim + nclass entries, the first ndim are those of the rows.
    x, g, y, h and where have ndim + nclass strides, r and what is given per row ndim; labels, prob and the r of
-   CSM_SELECTIVE have the axis of the slots as well, last, unless slots is 0. Of the Jacobian, y has ndim + 1 axes of rows (the last of
-   length n). What is per row or per class is float64, native and aligned. */
+   CSM_SELECTIVE have the axis of the slots as well, last, unless slots is 0. Of the Jacobian, y has ndim + 1 axes of
+   rows (the last of length n). What is per row or per class is float64, native and aligned. */
 typedef struct {
     csm_op op;
     csm_dtype dtype;        /* in which to compute: CSM_F32 or CSM_F64 */

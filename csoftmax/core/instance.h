@@ -19,16 +19,12 @@ static ptrdiff_t batch_rows(const csm_block *b, int along)
 #define EACH_BATCH(body, ALONG, UNIT)                                                                   \
     do {                                                                                                \
         temper t = temper_of(UNIT ? 1 : b->temperature);                                                \
-        batch k = {b, 0, 0, 0, 0, 0, &t, ALONG, UNIT};                                                  \
         const ptrdiff_t most = batch_rows(b, ALONG);                                                    \
-        for (; k.row < b->rows; k.row += k.rows) {                                                      \
-            k.rows = b->rows - k.row < most ? b->rows - k.row : most;                                   \
-            k.lanes = ALONG ? b->n % V_LANES : k.rows;                                                  \
-            k.full = ALONG ? b->n / V_LANES : k.rows == V_LANES ? b->n : 0;                             \
-            k.count = ALONG ? (b->n + V_LANES - 1) / V_LANES : b->n;                                    \
+        for (ptrdiff_t row = 0, rows; row < b->rows; row += rows) {                                     \
+            rows = b->rows - row < most ? b->rows - row : most;                                         \
             if (!UNIT && b->temperatures)                                                               \
-                t = tempers_of(b->temperatures + k.row, k.rows);                                        \
-            body(&k);                                                                                   \
+                t = tempers_of(b->temperatures + row, rows);                                            \
+            body(batch_of(b, row, rows, &t, ALONG, UNIT));                                              \
         }                                                                                               \
     } while (0)
 
@@ -86,6 +82,7 @@ TURNING(label_hessian_along, label_hessian_wide, label_hessian_across, FEW_CLASS
 UNIT_KERNEL(dense_hessian_wide, dense_hessian_body, 1)
 UNIT_KERNEL(dense_hessian_across, dense_hessian_body, 0)
 TURNING(dense_hessian_along, dense_hessian_wide, dense_hessian_across, FEW_CLASSES)
+
 /* Of labels alone; of probabilities as they are, at T = 1; of all that is smoothed or weighted, labels too. */
 static void label_loss_along(const csm_block *b) { b->smooth != 0 ? dense_along(b) : label_along(b); }
 static void label_loss_across(const csm_block *b) { b->smooth != 0 ? dense_across(b) : label_across(b); }

@@ -1,5 +1,6 @@
-/* What comes with the rows of a call: labels and what they count, weights, temperatures, the results. All is read once
-   into private adjacent copies in computing order, and checked, before anything is written. Includes plan.h. */
+/* What comes with the rows of a call: labels and what they count, weights, temperatures, the results; adjacent and in
+   computing order. Labels are always copied, since another thread may change the caller's after they were checked;
+   other numbers, and the results, where the caller's are not in that order. Includes plan.h. */
 #include "plan.h"
 
 #include <stdint.h>
@@ -20,19 +21,6 @@ static void *own(plan *p, size_t bytes)
     o->before = g->last;
     g->last = o;
     return o->memory;
-}
-
-static void put_real(void *to, csm_dtype dtype, ptrdiff_t i, double v)
-{
-    if (dtype == CSM_F32)
-        ((float *)to)[i] = (float)v;
-    else
-        ((double *)to)[i] = v;
-}
-
-static double get_real(const void *from, csm_dtype dtype, ptrdiff_t i)
-{
-    return dtype == CSM_F32 ? ((const float *)from)[i] : ((const double *)from)[i];
 }
 
 /* The rows in C order, line by line along their last axis. */
@@ -60,7 +48,10 @@ static char *line_of(const plan *p, const csm_array *a, ptrdiff_t i, const lines
     return (char *)a->data + offset_of(i, l->outer, p->call->shape, a->stride);
 }
 
-static ptrdiff_t last_stride(const plan *p, const csm_array *a) { return p->call->ndim ? a->stride[p->call->ndim - 1] : 0; }
+static ptrdiff_t last_stride(const plan *p, const csm_array *a)
+{
+    return p->call->ndim ? a->stride[p->call->ndim - 1] : 0;
+}
 
 /* Whether an array holds `each` numbers of a dtype per row as they are computed. */
 static int in_order(const plan *p, const csm_array *a, csm_dtype dtype, ptrdiff_t each)
@@ -101,9 +92,9 @@ static csm_status take_labels(plan *p)
     for (ptrdiff_t i = 0; i * l.inner < p->count; i++) {
         for (ptrdiff_t slot = 0; slot < p->slots; slot++) {
             const char *src = line_of(p, &c->target, i, &l) + (c->slots ? slot * c->target.stride[c->ndim] : 0);
-            csm_status status = csm_read_labels(p->given.label + line_start(p, i, &l) * p->slots + slot, l.step * p->slots,
-                                                src, c->target.dtype, c->target.swapped, last_stride(p, &c->target),
-                                                l.inner, &rule);
+            ptrdiff_t *dst = p->given.label + line_start(p, i, &l) * p->slots + slot;
+            csm_status status = csm_read_labels(dst, l.step * p->slots, src, c->target.dtype, c->target.swapped,
+                                                last_stride(p, &c->target), l.inner, &rule);
             ptrdiff_t at = (i * l.inner + rule.bad) * p->slots + slot;
             if (status != CSM_OK && (bad == CSM_OK || at < c->bad_row)) {
                 bad = status;
@@ -136,7 +127,7 @@ static void take_coefficients(plan *p)
                 }
                 if (weight && label >= 0)
                     counts *= weight[label];
-                put_real(p->given.coefficient, c->dtype, at, label < 0 ? 0 : counts);
+                csm_put(p->given.coefficient, c->dtype, at, label < 0 ? 0 : counts);
             }
 }
 
@@ -157,9 +148,9 @@ static void count_rows(plan *p)
         label[0] = label[slot];
         label[slot] = -1;
         if (g->coefficient) {
-            put_real(g->coefficient, p->call->dtype, row * p->slots,
-                     get_real(g->coefficient, p->call->dtype, row * p->slots + slot));
-            put_real(g->coefficient, p->call->dtype, row * p->slots + slot, 0);
+            csm_put(g->coefficient, p->call->dtype, row * p->slots,
+                     csm_get(g->coefficient, p->call->dtype, row * p->slots + slot));
+            csm_put(g->coefficient, p->call->dtype, row * p->slots + slot, 0);
         }
     }
 }
@@ -208,13 +199,14 @@ csm_status csm_take_rows(plan *p)
         if (!(g->weight = own(p, (size_t)p->n * size)))
             return CSM_NO_MEMORY;
         for (ptrdiff_t j = 0; j < p->n; j++)
-            put_real(g->weight, c->dtype, j, ((const double *)c->weight.data)[j]);
+            csm_put(g->weight, c->dtype, j, ((const double *)c->weight.data)[j]);
     }
     g->divisor = divisor_of(p);
     g->temperatures = take_numbers(p, &c->temperatures, &status);
     g->sample_weight = take_numbers(p, &c->sample_weight, &status);
     if (c->r.data || c->loss) {
-        g->result = in_order(p, &c->r, c->dtype, p->results) ? c->r.data : own(p, (size_t)(p->count * p->results) * size);
+        const int fit = in_order(p, &c->r, c->dtype, p->results);
+        g->result = fit ? c->r.data : own(p, (size_t)(p->count * p->results) * size);
         status = g->result ? status : CSM_NO_MEMORY;
     }
     return status;
@@ -229,7 +221,7 @@ static double sum_of(const void *real, csm_dtype dtype, ptrdiff_t begin, ptrdiff
     }
     double s[8] = {0};
     for (ptrdiff_t i = begin; i < end; i++)
-        s[(i - begin) % 8] += get_real(real, dtype, i);
+        s[(i - begin) % 8] += csm_get(real, dtype, i);
     return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
 }
 

@@ -20,7 +20,10 @@ static row_lines lines_of(const plan *p)
     return l;
 }
 
-static ptrdiff_t line_step(const plan *p, int k) { return p->classes.ndim ? p->classes.stride[k][p->classes.ndim - 1] : 0; }
+static ptrdiff_t line_step(const plan *p, int k)
+{
+    return p->classes.ndim ? p->classes.stride[k][p->classes.ndim - 1] : 0;
+}
 
 static char *line_at(const plan *p, int k, char *row, ptrdiff_t i, const row_lines *l)
 {
@@ -51,14 +54,6 @@ static void convert_rows(const plan *p, int k, char *near, char *far, ptrdiff_t 
         }
 }
 
-static void put_real(const plan *p, char *near, ptrdiff_t i, double v)
-{
-    if (p->call->dtype == CSM_F32)
-        ((float *)near)[i] = (float)v;
-    else
-        ((double *)near)[i] = v;
-}
-
 /* v where a class takes no part; returns whether any does. */
 static int mask_row(const plan *p, char *near, char *where, double v)
 {
@@ -71,7 +66,7 @@ static int mask_row(const plan *p, char *near, char *where, double v)
             if (line[j * step])
                 any = 1;
             else
-                put_real(p, near, j, v);
+                csm_put(near, p->call->dtype, j, v);
     }
     return any;
 }
@@ -132,7 +127,7 @@ void csm_stage_out(const plan *p, char *scratch, char *const far[], char *const 
         if (c->where.data && at[Y])
             mask_row(p, at[Y] + r * step, far[WHERE] + r * row_stride(p, WHERE), nothing(p));
         if (c->where.data && results && !any_class(p, scratch)[r])
-            put_real(p, results, r, nothing(p));
+            csm_put(results, c->dtype, r, nothing(p));
         if (c->softcap != 0 && at[Y])
             uncap_row(p, at[Y] + r * step, far[X] + r * row_stride(p, X));
     }

@@ -13,6 +13,7 @@
 #endif
 
 #define CSM_INLINE static inline __attribute__((always_inline, unused))
+#define CSM_SHARED __attribute__((noinline))    /* code of which one copy is enough */
 
 #define CSM_PRAGMA(text) _Pragma(#text)
 

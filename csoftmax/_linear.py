@@ -255,8 +255,8 @@ class _Batch:
     def __init__(self, rows, classes, target, sample_weight, temperature, ignore_index):
         self.rows, self.count = rows, math.prod(rows)
         logits = np.broadcast_to(np.float32(0), (*rows, classes))  # what the target must suit; nothing is stored
-        _losses._check_classes(logits, f"logits of shape {logits.shape}")
-        _, operands = _losses._target(target, logits, (len(rows),), ignore_index)
+        _losses.check_classes(logits, f"logits of shape {logits.shape}")
+        _, operands = _losses.target_operands(target, logits, (len(rows),), ignore_index)
         self.ignored = np.zeros(self.count, bool)
         self.is_pair, self.by_label = "prob" in operands, False
         self.ignore_index = operands.get("ignore_index")
@@ -265,7 +265,7 @@ class _Batch:
         else:
             self._take_labels(classes, **operands)
         self.kept = np.flatnonzero(~self.ignored)
-        self.sample_weight = _losses._sample_weight(sample_weight, rows)
+        self.sample_weight = _losses.sample_weight_for(sample_weight, rows)
         if self.sample_weight is not None:
             self.sample_weight = self.sample_weight.reshape(self.count)
         self.temperature = _arrays.temperature_for(temperature, rows)

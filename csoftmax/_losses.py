@@ -126,10 +126,10 @@ def cross_entropy(
     scalars = _scalar_options(label_smoothing, z_loss, softcap, reduction, normalizer)
     weights = {
         "weight": _class_weight(weight, x.shape, last.shape[-1]),
-        "sample_weight": _sample_weight(sample_weight, rows),
+        "sample_weight": sample_weight_for(sample_weight, rows),
     }
-    op, operands = _target(target, x, axes, ignore_index)
-    _check_classes(last, f"logits of shape {x.shape}")
+    op, operands = target_operands(target, x, axes, ignore_index)
+    check_classes(last, f"logits of shape {x.shape}")
     result = _arrays.floating(x)
     grad = y = None
     if return_grad:
@@ -215,9 +215,9 @@ def softmax_grad_hess(raw, y, *, sample_weight=None, hessian="diagonal", eps=1e-
     floor = _arrays.as_number(eps, "eps")
     if not 0 <= floor < np.inf:
         raise ValueError(f"eps must be finite and not negative, got {eps!r}")
-    weight = _sample_weight(sample_weight, (n,))
+    weight = sample_weight_for(sample_weight, (n,))
     _, operands = _dense_target(y, "y", x, (1,), "raw")
-    _check_classes(x, f"raw of shape {x.shape}")
+    check_classes(x, f"raw of shape {x.shape}")
     result, read = _arrays.floating(x), (weight, operands.get("g"))
     outs = _pair(out)
     grad = _arrays.target_for(outs[0], x.shape, result, x, (x,), apart=(*read, outs[1]), name="out[0]")
@@ -261,13 +261,15 @@ def _class_weight(weight, shape, classes):
     return np.ascontiguousarray(w)
 
 
-def _sample_weight(weight, rows):
+def sample_weight_for(weight, rows):
+    """The weights as float64, broadcast to the rows; None if there are none."""
     if weight is None:
         return None
     return _arrays.over_rows(_arrays.as_doubles(weight, "sample_weight"), rows, "sample_weight")
 
 
-def _check_classes(last, what):
+def check_classes(last, what):
+    """Refuse rows without classes: no target is one of them."""
     if last.shape[-1] == 0 and math.prod(last.shape[:-1]):
         raise IndexError(f"{what} has no classes, so no target is one of them")
 
@@ -280,7 +282,7 @@ def _pair(out):
     return tuple(out)
 
 
-def _target(target, x, axes, ignore_index):
+def target_operands(target, x, axes, ignore_index):
     """A target as an operation and its operands for `_core.run`."""
     if ignore_index is not None:
         ignore_index = _arrays.as_index(ignore_index, "ignore_index")

@@ -11,7 +11,7 @@
 
 /* Classes so many bytes apart share the sets of the first-level cache, which hold ALIASED of them at most: each pass
    would fetch them anew. Their rows are staged: softmax along axis 0 of (128, 4096) float32 takes 1.0 instead of 2.1 ns
-   per element. */
+   per element (Zen 5, 2026-11-22). */
 enum { PAGE = 4096, ALIASED = 16 };
 
 static ptrdiff_t product(const ptrdiff_t *shape, int ndim)

@@ -34,8 +34,12 @@ typedef struct {
     const elem *x, *g;
     elem *y, *h;
     ptrdiff_t xs, gs, ys, hs;
-    ptrdiff_t next;         /* from x to the next batch */
+    ptrdiff_t next;         /* from x and y to what is fetched meanwhile */
 } strand;
+
+/* Across, a class of a batch is a cache line, and there are more streams of them than the CPU follows by itself: those
+   of so many batches further are asked for. */
+enum { BATCHES_AHEAD = 16 };
 
 CSM_INLINE ptrdiff_t strands(batch k) { return k.along ? k.rows : 1; }
 
@@ -47,7 +51,8 @@ CSM_INLINE strand strand_of(batch k, ptrdiff_t i)
     strand a = {(const elem *)b->x + row * xs, b->g ? (const elem *)b->g + row * gs : NULL,
                 b->y ? (elem *)b->y + row * ys : NULL, b->h ? (elem *)b->h + row * hs : NULL,
                 k.along ? V_LANES : b->xs, k.along ? V_LANES : b->gs,
-                k.along ? V_LANES : b->ys, k.along ? V_LANES : b->hs, k.rows * xs};
+                k.along ? V_LANES : b->ys, k.along ? V_LANES : b->hs,
+                k.along ? k.rows * xs : BATCHES_AHEAD * V_LANES};
     return a;
 }
 
@@ -147,6 +152,8 @@ CSM_INLINE int is_ignored(batch k, ptrdiff_t row)
 CSM_INLINE vec alive_of(batch k)
 {
     real alive[V_LANES] = {0};
+    if (!k.b->ignores)
+        return v_set(1);
     for (ptrdiff_t i = 0; i < k.rows; i++)
         alive[i] = !is_ignored(k, i);
     return v_get(alive);
@@ -157,8 +164,14 @@ CSM_INLINE int skips(batch k, ptrdiff_t i) { return k.along && is_ignored(k, i);
 /* One number per row, into r. */
 CSM_INLINE void store_result(batch k, vec r)
 {
-    real lane[V_LANES];
+    real lane[V_LANES], *to = (real *)k.b->r + k.row;
+    if (!leads(k))
+        return;
+    if (k.rows == V_LANES) {
+        v_put(to, r);
+        return;
+    }
     v_put(lane, r);
-    if (leads(k))
-        memcpy((real *)k.b->r + k.row, lane, (size_t)k.rows * sizeof *lane);
+    for (ptrdiff_t i = 0; i < k.rows; i++)
+        to[i] = lane[i];
 }

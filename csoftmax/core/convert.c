@@ -171,20 +171,31 @@ void csm_write(char *dst, csm_dtype to, int swapped, ptrdiff_t stride, const voi
         }
 }
 
-/* `whole` and `fits` say whether v can be a long long, `big` whether it wraps there; `format` prints it. */
-#define LABELS(type, whole, fits, big, format, printed)                         \
-    for (ptrdiff_t i = 0; i < count; i++) {                                     \
-        type v;                                                                 \
-        fetch(&v, src + i * stride, sizeof v, swapped);                         \
-        long long label = (fits) ? (long long)v : -1;                           \
-        int ignored = rule->ignores == 1 + (big) && label == rule->ignored;     \
-        if (!(whole) || (!ignored && (label < 0 || label >= rule->n))) {        \
-            rule->bad = i;                                                      \
-            snprintf(rule->text, sizeof rule->text, format, (printed)v);        \
-            return (whole) ? CSM_BAD_LABEL : CSM_FRACTION;                      \
-        }                                                                       \
-        dst[i * step] = ignored ? -1 : (ptrdiff_t)label;                        \
-    }                                                                           \
+/* `whole` and `fits` say whether v can be a long long, `big` whether it wraps there; `format` prints it. The first
+   time no label decides a branch; if one was bad, the second finds it. */
+#define LABELS(type, whole, fits, big, format, printed)                                         \
+    for (int search = 0; search < 2; search++) {                                                \
+        ptrdiff_t skipped = 0;                                                                  \
+        int good = 1;                                                                           \
+        for (ptrdiff_t i = 0; i < count; i++) {                                                 \
+            type v;                                                                             \
+            fetch(&v, src + i * stride, sizeof v, swapped);                                     \
+            const long long label = (fits) ? (long long)v : -1;                                 \
+            const int ignored = (rule->ignores == 1 + (big)) & (label == rule->ignored);        \
+            good &= (whole) & (ignored | ((unsigned long long)label < classes));                \
+            if (search && !good) {                                                              \
+                rule->bad = i;                                                                  \
+                snprintf(rule->text, sizeof rule->text, format, (printed)v);                    \
+                return (whole) ? CSM_BAD_LABEL : CSM_FRACTION;                                  \
+            }                                                                                   \
+            dst[i * step] = ignored ? -1 : (ptrdiff_t)label;                                    \
+            skipped += ignored;                                                                 \
+        }                                                                                       \
+        if (good) {                                                                             \
+            rule->skipped += skipped;                                                           \
+            return CSM_OK;                                                                      \
+        }                                                                                       \
+    }                                                                                           \
     break
 
 #define NARROW(type) LABELS(type, 1, 1, 0, "%lld", long long)
@@ -212,6 +223,7 @@ static csm_status read_half_labels(ptrdiff_t *dst, ptrdiff_t step, const char *s
 csm_status csm_read_labels(ptrdiff_t *dst, ptrdiff_t step, const char *src, csm_dtype from, int swapped,
                            ptrdiff_t stride, ptrdiff_t count, csm_labels *rule)
 {
+    const unsigned long long classes = (unsigned long long)rule->n;
     switch (from) {
     case CSM_I8: NARROW(int8_t);
     case CSM_I16: NARROW(int16_t);

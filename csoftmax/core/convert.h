@@ -32,6 +32,7 @@ typedef struct {
     ptrdiff_t n;                /* labels are in [0, n) */
     int ignores;                /* 0: none; 1: `ignored`; 2: `ignored` + 2^64 */
     long long ignored;
+    ptrdiff_t skipped;          /* how many were ignored, in all calls so far */
     ptrdiff_t bad;              /* index of the first bad label of the last call that failed */
     char text[32];              /* that label */
 } csm_labels;

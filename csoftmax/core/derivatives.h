@@ -234,26 +234,32 @@ CSM_INLINE void products_of_lanes(const product_job *j, const strip *s)
     product_pass(j, s, c, sum, 0);
 }
 
+/* Asks for the cache lines of the rows some batches further: see BATCHES_AHEAD. */
+CSM_INLINE void fetch_ahead(const strip *s)
+{
+    const ptrdiff_t ahead = BATCHES_AHEAD * V_LANES;
+    for (ptrdiff_t i = 0; i < s->count; i++) {
+        __builtin_prefetch(s->p + i * s->ps + ahead);
+        __builtin_prefetch(s->g + i * s->gs + ahead);
+        __builtin_prefetch(s->y + i * s->ys + ahead, 1);
+    }
+}
+
 CSM_INLINE void products_across(const csm_block *b, const product_job *j)
 {
+    const int is_tile = b->xs == TILE_ROWS;
     strip s = {b->x, b->g, b->y, b->xs, b->gs, b->ys, b->n, V_LANES};
     ptrdiff_t row = 0;
-    for (; row + V_LANES <= b->rows; row += V_LANES, s.p += V_LANES, s.g += V_LANES, s.y += V_LANES)
+    for (; row + V_LANES <= b->rows; row += V_LANES, s.p += V_LANES, s.g += V_LANES, s.y += V_LANES) {
+        if (!is_tile)
+            fetch_ahead(&s);
         products_of_lanes(j, &s);
+    }
     const strip rest = {s.p, s.g, s.y, s.ps, s.gs, s.ys, s.count, b->rows - row};
     if (rest.lanes)
         products_of_lanes(j, &rest);
 }
 
-/* op over the lanes of each of s[0], s[1], ...: that of s[r] to lane r of s[0]. Step i takes together what is 2^i
-   lanes apart, of two vectors at once. */
-#define FOLD_STEP(s, op, i)                                                             \
-    if ((i) < V_FOLDS)                                                                  \
-        _Pragma("GCC unroll 8") for (int r = 0; r < 1 << (i); r++) {                    \
-            const vec a = s[r % V_LANES], b = s[(r + (1 << (i))) % V_LANES];            \
-            s[r % V_LANES] = op(v_zip_lo(a, b, (i)), v_zip_hi(a, b, (i)));              \
-        }
-#define FOLD_EACH(s, op) FOLD_STEP(s, op, 3) FOLD_STEP(s, op, 2) FOLD_STEP(s, op, 1) FOLD_STEP(s, op, 0)
 #define EACH_ROW(r) _Pragma("GCC unroll 16") for (int r = 0; r < V_LANES; r++)
 
 /* Rows along of few classes, in one vector each or in two: V_LANES rows share the steps of their sums over lanes. A

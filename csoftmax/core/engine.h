@@ -2,6 +2,7 @@
 #include "math/temper.h"
 #include "math/exp.h"
 #include "math/log1p.h"
+#include "fold.h"
 #include "batch.h"
 #include "stats.h"
 #include "maps.h"

@@ -63,11 +63,12 @@ CSM_INLINE labelled label_of(batch k, ptrdiff_t slot)
     const csm_block *b = k.b;
     const vec zero = v_set(0);
     real label[V_LANES] = {0}, coefficient[V_LANES] = {0};
-    for (ptrdiff_t i = 0; i < k.rows; i++)
+    const int whole = compares(k) && k.rows == V_LANES && b->slots == 1;
+    for (ptrdiff_t i = 0; !whole && i < k.rows; i++)
         label[i] = (real)b->label[(k.row + i) * b->slots + slot];
     for (ptrdiff_t i = 0; b->coefficient && i < k.rows; i++)
         coefficient[i] = ((const real *)b->coefficient)[(k.row + i) * b->slots + slot];
-    labelled l = {v_get(label), zero, v_get(coefficient)};
+    labelled l = {whole ? v_of_ints(b->label + k.row) : v_get(label), zero, v_get(coefficient)};
     if (!b->coefficient)
         l.coefficient = v_keep(v_le(zero, l.label), v_set(1));
     return l;
@@ -146,7 +147,7 @@ CSM_INLINE wide weights_of(batch k)
 CSM_INLINE void store_loss(batch k, wide loss)
 {
     const vec r = w_round(k.b->sample_weight ? w_mul(loss, weights_of(k)) : loss);
-    store_result(k, k.b->ignores ? v_keep(v_ne(alive_of(k), v_set(0)), r) : r);
+    store_result(k, v_keep(v_ne(alive_of(k), v_set(0)), r));
 }
 
 CSM_INLINE void loss_body(batch k, int what)

@@ -82,7 +82,7 @@ static const double *take_numbers(plan *p, const csm_array *a, csm_status *statu
     return copy;
 }
 
-/* All labels; the first bad one in C order is reported. */
+/* All labels; the first bad one in C order is reported. Counts the rows that are not ignored, of one label each. */
 static csm_status take_labels(plan *p)
 {
     csm_call *c = p->call;
@@ -105,6 +105,7 @@ static csm_status take_labels(plan *p)
         if (bad != CSM_OK)
             return bad;
     }
+    p->given.valid = p->count - rule.skipped;
     return CSM_OK;
 }
 
@@ -131,7 +132,7 @@ static void take_coefficients(plan *p)
             }
 }
 
-/* A row is ignored if it has no label; the kernels look at the first, so a label is brought there. */
+/* A row of several labels is ignored if all are; the kernels look at the first, so one that is not is brought there. */
 static void count_rows(plan *p)
 {
     row_data *g = &p->given;
@@ -193,7 +194,8 @@ csm_status csm_take_rows(plan *p)
                 return CSM_NO_MEMORY;
             take_coefficients(p);
         }
-        count_rows(p);
+        if (p->slots > 1)
+            count_rows(p);
     }
     if (c->weight.data) {
         if (!(g->weight = own(p, (size_t)p->n * size)))
@@ -220,8 +222,12 @@ static double sum_of(const void *real, csm_dtype dtype, ptrdiff_t begin, ptrdiff
         return sum_of(real, dtype, begin, middle) + sum_of(real, dtype, middle, end);
     }
     double s[8] = {0};
-    for (ptrdiff_t i = begin; i < end; i++)
-        s[(i - begin) % 8] += csm_get(real, dtype, i);
+    ptrdiff_t i = begin;
+    for (; i + 8 <= end; i += 8)
+        for (int k = 0; k < 8; k++)
+            s[k] += csm_get(real, dtype, i + k);
+    for (int k = 0; i + k < end; k++)
+        s[k] += csm_get(real, dtype, i + k);
     return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
 }
 

@@ -1,14 +1,6 @@
 /* What is learnt of the rows of a batch on the way through them: max, shift, sums; and the pass that scales them.
    Includes nothing; needs batch.h, math/exp.h and math/log1p.h before it. */
 
-/* The largest lane, in all lanes; lanes are not NaN. */
-CSM_INLINE vec v_hmax(vec a)
-{
-    for (int i = 0; i < V_FOLDS; i++)
-        a = v_max(a, v_fold(a, i));
-    return a;
-}
-
 CSM_INLINE void max_step(batch k, const strand *p, ptrdiff_t i, int count, int whole, vec m[4])
 {
     EACH(u, count) m[u] = v_max(load_at(k, p->x, i + u, p->xs, whole, -INFINITY), m[u]);
@@ -109,13 +101,15 @@ CSM_INLINE vec coefficient(batch k, const strand *p, ptrdiff_t i, int whole, int
 
 /* `count` vectors of a strand from the i-th on. They are added in `wide`: each rounding in `real` would cost a softmax
    an ULP where one logit holds most of the sum (docs/decisions/0002). A coefficient of 0 takes no part whatever its
-   logit: 0 * inf = 0. Meanwhile the logits of the next batch are fetched: this pass computes, the others move. */
+   logit: 0 * inf = 0. Meanwhile other logits are fetched: this pass computes, the others move. */
 CSM_INLINE void exp_step(batch k, const strand *p, ptrdiff_t i, int count, int whole,
                          const shift *s, vec m, int what, sums *sum)
 {
     vec x[4], e[4];
     if (whole)
         EACH(u, count) __builtin_prefetch(p->x + (i + u) * p->xs + p->next);
+    if (whole && !k.along && what & KEEP_EXP && p->y)
+        EACH(u, count) __builtin_prefetch(p->y + (i + u) * p->ys + p->next, 1);
     EACH(u, count) e[u] = x[u] = load_at(k, p->x, i + u, p->xs, whole, -INFINITY);
     exp_many(e, count, s, k.t, k.unit);
     if (what & KEEP_EXP && p->y)

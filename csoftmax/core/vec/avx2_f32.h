@@ -51,6 +51,13 @@ CSM_INLINE void v_store_n(elem *p, vec v, ptrdiff_t n)
 }
 CSM_INLINE vec v_get(const real *p) { return _mm256_loadu_ps(p); }
 CSM_INLINE void v_put(real *p, vec v) { _mm256_storeu_ps(p, v); }
+/* By the lower half of each. */
+CSM_INLINE vec v_of_ints(const ptrdiff_t *p)
+{
+    __m256 low = _mm256_loadu_ps((const float *)p), high = _mm256_loadu_ps((const float *)(p + 4));
+    __m256d halves = _mm256_castps_pd(_mm256_shuffle_ps(low, high, _MM_SHUFFLE(2, 0, 2, 0)));
+    return _mm256_cvtepi32_ps(_mm256_castpd_si256(_mm256_permute4x64_pd(halves, _MM_SHUFFLE(3, 1, 2, 0))));
+}
 
 CSM_INLINE vec v_load_half(const char *p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)); }
 CSM_INLINE void v_store_half(char *p, vec v)

@@ -43,6 +43,13 @@ CSM_INLINE void v_store_n(elem *p, vec v, ptrdiff_t n)
 }
 CSM_INLINE vec v_get(const real *p) { return _mm256_loadu_pd(p); }
 CSM_INLINE void v_put(real *p, vec v) { _mm256_storeu_pd(p, v); }
+/* Added to the bits of 2^52 * 3/2 an integer is a fraction's last digits. */
+CSM_INLINE vec v_of_ints(const ptrdiff_t *p)
+{
+    vec magic = v_set(0x1.8p52);
+    __m256i bits = _mm256_add_epi64(_mm256_loadu_si256((const __m256i *)p), _mm256_castpd_si256(magic));
+    return _mm256_sub_pd(_mm256_castsi256_pd(bits), magic);
+}
 
 CSM_INLINE vec v_add(vec a, vec b) { return _mm256_add_pd(a, b); }
 CSM_INLINE vec v_sub(vec a, vec b) { return _mm256_sub_pd(a, b); }

@@ -25,6 +25,11 @@ CSM_INLINE vec v_load_n(const elem *p, ptrdiff_t n, real fill)
 CSM_INLINE void v_store_n(elem *p, vec v, ptrdiff_t n) { _mm512_mask_storeu_ps(p, m_first(n), v); }
 CSM_INLINE vec v_get(const real *p) { return _mm512_loadu_ps(p); }
 CSM_INLINE void v_put(real *p, vec v) { _mm512_storeu_ps(p, v); }
+CSM_INLINE vec v_of_ints(const ptrdiff_t *p)
+{
+    __m256 low = _mm512_cvtepi64_ps(_mm512_loadu_si512(p)), high = _mm512_cvtepi64_ps(_mm512_loadu_si512(p + 8));
+    return _mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
+}
 
 CSM_INLINE vec v_load_half(const char *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)); }
 CSM_INLINE void v_store_half(char *p, vec v)

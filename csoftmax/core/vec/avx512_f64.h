@@ -22,6 +22,7 @@ CSM_INLINE vec v_load_n(const elem *p, ptrdiff_t n, real fill)
 CSM_INLINE void v_store_n(elem *p, vec v, ptrdiff_t n) { _mm512_mask_storeu_pd(p, m_first(n), v); }
 CSM_INLINE vec v_get(const real *p) { return _mm512_loadu_pd(p); }
 CSM_INLINE void v_put(real *p, vec v) { _mm512_storeu_pd(p, v); }
+CSM_INLINE vec v_of_ints(const ptrdiff_t *p) { return _mm512_cvtepi64_pd(_mm512_loadu_si512(p)); }
 
 CSM_INLINE vec v_add(vec a, vec b) { return _mm512_add_pd(a, b); }
 CSM_INLINE vec v_sub(vec a, vec b) { return _mm512_sub_pd(a, b); }

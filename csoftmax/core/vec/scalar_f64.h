@@ -20,6 +20,7 @@ CSM_INLINE vec v_load_n(const elem *p, ptrdiff_t n, real fill) { return n ? *p :
 CSM_INLINE void v_store_n(elem *p, vec v, ptrdiff_t n) { if (n) *p = v; }
 CSM_INLINE vec v_get(const real *p) { return *p; }
 CSM_INLINE void v_put(real *p, vec v) { *p = v; }
+CSM_INLINE vec v_of_ints(const ptrdiff_t *p) { return (vec)*p; }
 
 CSM_INLINE vec v_add(vec a, vec b) { return a + b; }
 CSM_INLINE vec v_sub(vec a, vec b) { return a - b; }

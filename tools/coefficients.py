@@ -113,7 +113,7 @@ def show(name, value, dtype):
 
 
 def constants(dtype, cleared):
-    """log2(e), and ln 2 = hi + lo with the low bits of hi clear: n*hi is exact for |n| < 2^cleared."""
+    """log2(e), and ln 2 = hi + lo with the low bits of hi clear: n*hi is exact for n of `cleared` bits."""
     bits = BITS[dtype]
     ln2 = log(mpf(2))
     unit = mpf(2) ** (cleared - bits)
@@ -134,16 +134,35 @@ def log_tail(z):
     return (2 * atanh(z**0.5) / z**0.5 - 2) / z
 
 
-HALF = log(mpf(2)) / 2 * (1 + mpf(2) ** -10)
-EXP = Problem("exp: q(t) = (e^t-1-t)/t^2 on |t| <= ln2/2 (1+2^-10)",
-              -HALF, HALF, exp_tail, lambda t: t**2 / exp(t))
+def exp_problem(steps):
+    """What is left of e^x when x is reduced by multiples of ln2/steps."""
+    half = log(mpf(2)) / (2 * steps) * (1 + mpf(2) ** -10)
+    return Problem(f"exp: q(t) = (e^t-1-t)/t^2 on |t| <= ln2/{2 * steps} (1+2^-10)",
+                   -half, half, exp_tail, lambda t: t**2 / exp(t))
+
+
+def powers(dtype, steps):
+    """The powers as sums of two numbers."""
+    print(f"2^(j/{steps}), {dtype}")
+    for j in range(steps):
+        power = mpf(2) ** (mpf(j) / steps)
+        high = rounded(power, BITS[dtype])
+        low = rounded(power - high, BITS[dtype])
+        print(f"    j={j:<4} {c_literal(high, BITS[dtype])}, {c_literal(low, BITS[dtype])}")
+    print()
+
+
 LOG = Problem("log: P(z), log(1+f) = f - f^2/2 + s(f^2/2 + z P(z)), s = f/(2+f), z = s^2 <= 0.0295",
               mpf(0), mpf("0.0295"), log_tail, lambda z: z**1.5 / (2 * atanh(z**0.5)))
 
 if __name__ == "__main__":
-    report(EXP, "float32", 5, first=(0.5,))
-    report(EXP, "float64", 10, first=(0.5,))
+    report(exp_problem(1), "float32", 5, first=(0.5,))
+    report(exp_problem(16), "float32", 2, first=(0.5,))
+    report(exp_problem(1), "float64", 10, first=(0.5,))
+    report(exp_problem(16), "float64", 5, first=(0.5,))
+    powers("float32", 16)
+    powers("float64", 16)
     report(LOG, "float32", 3)
     report(LOG, "float64", 7)
-    constants("float32", cleared=10)
-    constants("float64", cleared=12)
+    constants("float32", cleared=14)
+    constants("float64", cleared=16)

@@ -127,10 +127,9 @@ CSM_INLINE void exp_step(batch k, const strand *p, ptrdiff_t i, int count, int w
             sum->count = v_add_unless(differs, sum->count, v_set(1));
         }
     }
-    /* Pairs along only: whether a row across is in a whole vector depends on the rows beside it, its bits must not. */
+    /* Fours along only: whether a row across is in a whole vector depends on the rows beside it, its bits must not. */
     if (k.along && count == 4) {
-        sum->other = w_add_pair(sum->other, e[0], e[1]);
-        sum->other = w_add_pair(sum->other, e[2], e[3]);
+        sum->other = w_add_four(sum->other, e[0], e[1], e[2], e[3]);
     } else {
         EACH(u, count) sum->other = w_add(sum->other, e[u]);
     }

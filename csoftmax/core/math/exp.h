@@ -7,6 +7,12 @@
 
        e^(x/T) 2^-n0 = 2^(n - n0) (1 + t + t^2 q(t)),   abs(t) <= ln2/2
 
+   Where a vector looks up V_TABLE = 16 powers in a step, n is a multiple of 1/16 and q is shorter:
+
+       e^(x/T) 2^-n0 = 2^floor(n - n0) 2^(j/16) (1 + t + t^2 q(t)),   abs(t) <= ln2/32
+
+   With what a power lacks of 2^(j/16) added, that is faster and has two thirds of the error (docs/decisions/0015).
+
    Where abs(max/T) > EXP_NEAR, x - max is exact for every x whose exponential is not 0 (Sterbenz), and is taken.
 
    The lift keeps every exponential that can show in a result a normal number: a result that is subnormal is
@@ -32,20 +38,32 @@ CSM_INLINE shift shift_of(vec m, vec lift, const temper *t, int unit)
     return s;
 }
 
-/* x[u] = e^(x[u]/T) 2^-n0 for u < count, within 1.1 ULP where x <= max; 0 for -inf; NaN for NaN, and in rows whose
-   max is infinite.
+/* q[u] = (e^t - 1 - t)/t^2 of t[u]. */
+CSM_INLINE void exp_q(vec *q, const vec *t, int count)
+{
+    EACH(u, count) q[u] = v_set(exp_c[0]);
+    _Pragma("GCC unroll 16") for (size_t k = 1; k < sizeof exp_c / sizeof *exp_c; k++)
+        EACH(u, count) q[u] = v_fma(q[u], t[u], v_set(exp_c[k]));
+}
+
+/* x[u] = e^(x[u]/T) 2^-n0 for u < count, within 1.1 ULP where x <= max, 0.8 with a table; 0 for -inf; NaN for NaN, and
+   in rows whose max is infinite.
 
    A chain of twenty dependent operations is longer than a core looks ahead, so several vectors go through it step
    by step, side by side: softmax of 4096 classes takes 0.22 instead of 0.26 ns per element (docs/decisions/0006).
    `count` is a constant. */
 CSM_INLINE void exp_many(vec *x, int count, const shift *s, const temper *t, int unit)
 {
-    vec n[4], r[4], p[4];
+    const vec magic = v_set(EXP_MAGIC / V_TABLE);
+    vec n[4], r[4], p[4], power[4], rest[4];
     EACH(u, count) r[u] = v_sub(x[u], s->c);
     if (!unit)
         EACH(u, count) r[u] = v_mul(r[u], t->pow2);
     EACH(u, count) r[u] = v_max(s->floor, r[u]);
-    EACH(u, count) n[u] = multiple(r[u], t);
+    EACH(u, count) n[u] = v_fma(r[u], t->per, magic);
+    EACH(u, count) power[u] = v_lookup(powers, n[u]);
+    EACH(u, count) rest[u] = v_lookup(power_rests, n[u]);
+    EACH(u, count) n[u] = v_sub(n[u], magic);
     EACH(u, count) r[u] = v_fnma(n[u], t->hi, r[u]);
     EACH(u, count) r[u] = v_fnma(n[u], t->lo, r[u]);
     if (unit) {
@@ -56,11 +74,13 @@ CSM_INLINE void exp_many(vec *x, int count, const shift *s, const temper *t, int
         EACH(u, count) scaled[u] = v_mul(r[u], t->inv);
         exp_q(p, scaled, count);
         EACH(u, count) {
-            vec rest = v_fma(r[u], t->inv_lo, v_mul_err(r[u], t->inv, scaled[u]));
-            p[u] = v_add(scaled[u], v_fma(v_mul(scaled[u], scaled[u]), p[u], rest));
+            vec low = v_fma(r[u], t->inv_lo, v_mul_err(r[u], t->inv, scaled[u]));
+            p[u] = v_add(scaled[u], v_fma(v_mul(scaled[u], scaled[u]), p[u], low));
         }
     }
-    EACH(u, count) x[u] = v_scale(v_add(v_set(1), p[u]), v_sub(n[u], s->n0));
+    if (V_TABLE > 1)
+        EACH(u, count) p[u] = v_fma(power[u], p[u], rest[u]);
+    EACH(u, count) x[u] = v_scale(v_add(power[u], p[u]), v_sub(n[u], s->n0));
 }
 
 CSM_INLINE vec v_exp(vec x, const shift *s, const temper *t, int unit)

@@ -92,7 +92,7 @@ CSM_INLINE vec drop(vec a, vec b, const temper *t, int unit)
     return v_add(u, quotient_rest(d, u, t));
 }
 
-/* The multiple of ln2 nearest to d/T', for d = (x - c) 2^-k. */
+/* d/T' to the nearest multiple of ln2, for d = (x - c) 2^-k. */
 CSM_INLINE vec multiple(vec d, const temper *t)
 {
     return v_sub(v_fma(d, t->per, v_set(EXP_MAGIC)), v_set(EXP_MAGIC));

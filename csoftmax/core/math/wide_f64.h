@@ -20,7 +20,10 @@ CSM_INLINE wide w_add(wide w, vec v)
     return w;
 }
 
-CSM_INLINE wide w_add_pair(wide w, vec a, vec b) { return w_add(w_add(w, a), b); }
+CSM_INLINE wide w_add_four(wide w, vec a, vec b, vec c, vec d)
+{
+    return w_add(w_add(w_add(w_add(w, a), b), c), d);
+}
 
 CSM_INLINE wide w_add_product(wide w, vec a, vec b)
 {

@@ -9,6 +9,7 @@ typedef struct { __m256d a, b; } wide;      /* lanes 0..3 and 4..7 */
 #define V_LANES 8
 #define W_SIZE V_LANES
 #define V_GROUP 4
+#define V_TABLE 1
 #define V_FOLDS 3
 #define V_HALVES
 
@@ -90,6 +91,7 @@ CSM_INLINE vec v_mul_err(vec a, vec b, vec p) { return _mm256_fmsub_ps(a, b, p);
 CSM_INLINE vec v_max(vec a, vec b) { return _mm256_max_ps(a, b); }
 CSM_INLINE vec v_min(vec a, vec b) { return _mm256_min_ps(a, b); }
 CSM_INLINE vec v_abs(vec a) { return _mm256_andnot_ps(v_set(-0.0f), a); }
+CSM_INLINE vec v_lookup(const real *t, vec a) { (void)a; return v_set(*t); }
 
 CSM_INLINE mask v_eq(vec a, vec b) { return _mm256_cmp_ps(a, b, _CMP_EQ_OQ); }
 CSM_INLINE mask v_ne(vec a, vec b) { return _mm256_cmp_ps(a, b, _CMP_NEQ_UQ); }
@@ -168,7 +170,10 @@ CSM_INLINE wide w_div(wide x, wide y)
     return w;
 }
 CSM_INLINE wide w_add(wide w, vec v) { return w_sum(w, w_of(v)); }
-CSM_INLINE wide w_add_pair(wide w, vec a, vec b) { return w_add(w, v_add(a, b)); }
+CSM_INLINE wide w_add_four(wide w, vec a, vec b, vec c, vec d)
+{
+    return w_add(w_add(w, v_add(a, b)), v_add(c, d));
+}
 CSM_INLINE wide w_add_product(wide w, vec a, vec b)
 {
     wide x = w_of(a), y = w_of(b);

@@ -7,6 +7,7 @@ typedef __m256d vec;
 typedef __m256d mask;
 #define V_LANES 4
 #define V_GROUP 4
+#define V_TABLE 1
 #define V_FOLDS 2
 
 CSM_INLINE __m256i lanes_below(ptrdiff_t n)
@@ -61,6 +62,7 @@ CSM_INLINE vec v_mul_err(vec a, vec b, vec p) { return _mm256_fmsub_pd(a, b, p);
 CSM_INLINE vec v_max(vec a, vec b) { return _mm256_max_pd(a, b); }
 CSM_INLINE vec v_min(vec a, vec b) { return _mm256_min_pd(a, b); }
 CSM_INLINE vec v_abs(vec a) { return _mm256_andnot_pd(v_set(-0.0), a); }
+CSM_INLINE vec v_lookup(const real *t, vec a) { (void)a; return v_set(*t); }
 
 CSM_INLINE mask v_eq(vec a, vec b) { return _mm256_cmp_pd(a, b, _CMP_EQ_OQ); }
 CSM_INLINE mask v_ne(vec a, vec b) { return _mm256_cmp_pd(a, b, _CMP_NEQ_UQ); }

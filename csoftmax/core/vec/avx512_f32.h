@@ -8,6 +8,7 @@ typedef struct { __m512d a, b; } wide;      /* lanes 0..7 and 8..15 */
 #define V_LANES 16
 #define W_SIZE V_LANES
 #define V_GROUP 4
+#define V_TABLE 16
 #define V_FOLDS 4
 #define V_HALVES
 
@@ -72,6 +73,10 @@ CSM_INLINE vec v_keep(mask m, vec a) { return _mm512_maskz_mov_ps(m, a); }
 CSM_INLINE vec v_add_unless(mask m, vec a, vec b) { return _mm512_mask_add_ps(a, (mask)~m, a, b); }
 CSM_INLINE int m_any(mask m) { return m != 0; }
 
+CSM_INLINE vec v_lookup(const real *t, vec a)
+{
+    return _mm512_permutexvar_ps(_mm512_castps_si512(a), _mm512_loadu_ps(t));
+}
 CSM_INLINE vec v_scale(vec a, vec k) { return _mm512_scalef_ps(a, k); }
 CSM_INLINE vec v_exponent(vec a) { return _mm512_getexp_ps(_mm512_maskz_mov_ps(v_lt(a, v_set(INFINITY)), a)); }
 
@@ -138,7 +143,10 @@ CSM_INLINE wide w_div(wide x, wide y)
     return w;
 }
 CSM_INLINE wide w_add(wide w, vec v) { return w_sum(w, w_of(v)); }
-CSM_INLINE wide w_add_pair(wide w, vec a, vec b) { return w_add(w, v_add(a, b)); }
+CSM_INLINE wide w_add_four(wide w, vec a, vec b, vec c, vec d)
+{
+    return w_add(w, v_add(v_add(a, b), v_add(c, d)));
+}
 CSM_INLINE wide w_add_product(wide w, vec a, vec b)
 {
     wide x = w_of(a), y = w_of(b);

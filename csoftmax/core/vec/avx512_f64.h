@@ -6,6 +6,7 @@ typedef __m512d vec;
 typedef __mmask8 mask;
 #define V_LANES 8
 #define V_GROUP 4
+#define V_TABLE 16
 #define V_FOLDS 3
 
 CSM_INLINE mask m_first(ptrdiff_t n) { return (mask)((1u << n) - 1); }
@@ -44,6 +45,10 @@ CSM_INLINE vec v_keep(mask m, vec a) { return _mm512_maskz_mov_pd(m, a); }
 CSM_INLINE vec v_add_unless(mask m, vec a, vec b) { return _mm512_mask_add_pd(a, (mask)~m, a, b); }
 CSM_INLINE int m_any(mask m) { return m != 0; }
 
+CSM_INLINE vec v_lookup(const real *t, vec a)
+{
+    return _mm512_permutex2var_pd(_mm512_loadu_pd(t), _mm512_castpd_si512(a), _mm512_loadu_pd(t + 8));
+}
 CSM_INLINE vec v_scale(vec a, vec k) { return _mm512_scalef_pd(a, k); }
 CSM_INLINE vec v_exponent(vec a) { return _mm512_getexp_pd(_mm512_maskz_mov_pd(v_lt(a, v_set(INFINITY)), a)); }
 

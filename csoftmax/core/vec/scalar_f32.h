@@ -8,6 +8,7 @@ typedef double wide;
 #define V_LANES 1
 #define W_SIZE V_LANES
 #define V_GROUP 1
+#define V_TABLE 1
 #define V_FOLDS 0
 #define V_HALVES
 
@@ -34,6 +35,7 @@ CSM_INLINE vec v_mul_err(vec a, vec b, vec p) { return (vec)((double)a * b - p);
 CSM_INLINE vec v_max(vec a, vec b) { return a > b ? a : b; }
 CSM_INLINE vec v_min(vec a, vec b) { return a < b ? a : b; }
 CSM_INLINE vec v_abs(vec a) { return fabsf(a); }
+CSM_INLINE vec v_lookup(const real *t, vec a) { (void)a; return v_set(*t); }
 
 CSM_INLINE mask v_eq(vec a, vec b) { return a == b; }
 CSM_INLINE mask v_ne(vec a, vec b) { return a != b; }
@@ -120,7 +122,7 @@ CSM_INLINE wide w_zero(void) { return 0; }
 CSM_INLINE wide w_set(double a) { return a; }
 CSM_INLINE wide w_of(vec a) { return a; }
 CSM_INLINE wide w_add(wide w, vec v) { return w + v; }
-CSM_INLINE wide w_add_pair(wide w, vec a, vec b) { return w_add(w, v_add(a, b)); }
+CSM_INLINE wide w_add_four(wide w, vec a, vec b, vec c, vec d) { return w + a + b + c + d; }
 CSM_INLINE wide w_add_product(wide w, vec a, vec b) { return w + (double)a * b; }
 CSM_INLINE wide w_sum(wide a, wide b) { return a + b; }
 CSM_INLINE wide w_sub(wide a, wide b) { return a - b; }

@@ -7,6 +7,7 @@ typedef double vec;
 typedef int mask;
 #define V_LANES 1
 #define V_GROUP 1
+#define V_TABLE 1
 #define V_FOLDS 0
 
 CSM_INLINE mask m_first(ptrdiff_t n) { return n > 0; }
@@ -31,6 +32,7 @@ CSM_INLINE vec v_fnma(vec a, vec b, vec c) { return c - a * b; }
 CSM_INLINE vec v_max(vec a, vec b) { return a > b ? a : b; }
 CSM_INLINE vec v_min(vec a, vec b) { return a < b ? a : b; }
 CSM_INLINE vec v_abs(vec a) { return fabs(a); }
+CSM_INLINE vec v_lookup(const real *t, vec a) { (void)a; return v_set(*t); }
 
 CSM_INLINE mask v_eq(vec a, vec b) { return a == b; }
 CSM_INLINE mask v_ne(vec a, vec b) { return a != b; }

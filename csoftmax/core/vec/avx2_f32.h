@@ -102,10 +102,10 @@ CSM_INLINE vec v_keep(mask m, vec a) { return _mm256_and_ps(m, a); }
 CSM_INLINE vec v_add_unless(mask m, vec a, vec b) { return _mm256_add_ps(a, _mm256_andnot_ps(m, b)); }
 CSM_INLINE int m_any(mask m) { return _mm256_movemask_ps(m) != 0; }
 
+/* The last bits of 1.5 2^23 + k + 127 are those of an exponent. */
 CSM_INLINE vec pow2(vec k)
 {
-    __m256i n = _mm256_cvtps_epi32(k);
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(v_add(k, v_set(0x1.8p23f + 127))), 23));
 }
 
 /* In two steps, so that a subnormal result is rounded once: the first product is exact. */

@@ -38,12 +38,11 @@ static void compute_block(const plan *p, ptrdiff_t first, ptrdiff_t rows, char *
         stride[k] = p->layout == CSM_ALONG ? (p->staged[k] ? p->n : row_stride(p, k) / size)
                                            : (p->staged[k] ? p->stage_rows : class_stride(p, k) / size);
     }
-    if (c->op == CSM_JACOBIAN)
-        stride[X] = p->run_axes == 2 ? p->rows.stride[X][lead_axes] / size : 0;
+    const ptrdiff_t within = c->op == CSM_JACOBIAN ? i % p->n : 0;      /* the first row's number in its Jacobian */
     char *results = g->result ? (char *)g->result + first * p->results * size : NULL;
-    csm_stage_in(p, scratch, far, at, rows);
+    csm_stage_in(p, scratch, far, at, c->op == CSM_JACOBIAN ? (within + rows - 1) / p->n + 1 : rows, rows);
     csm_block block = {
-        .rows = rows, .n = p->n, .all_rows = p->count, .first = c->op == CSM_JACOBIAN ? i % p->n : 0,
+        .rows = rows, .n = p->n, .all_rows = p->count, .first = within,
         .x = at[X], .g = at[G], .y = at[Y], .h = at[H],
         .xs = stride[X], .gs = stride[G], .ys = stride[Y], .hs = stride[H],
         .r = results, .results = p->results,

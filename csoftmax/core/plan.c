@@ -151,7 +151,7 @@ void csm_make_plan(plan *p, csm_call *c)
         position *= c->shape[row_order[i]];
     }
     choose_layout(p);
-    if (c->op == CSM_JACOBIAN && p->rows.ndim > 1 && !p->staged[X] && !p->staged[Y])
+    if (c->op == CSM_JACOBIAN && p->rows.ndim > 1 && !p->staged[Y])
         join_jacobians(p);
     measure_stage(p);
 }

@@ -58,10 +58,11 @@ typedef struct {
 
 void csm_make_plan(plan *p, csm_call *c);
 
-/* The stride of an operand along the last axis of rows, or along the classes if there is one axis of them. */
+/* The stride of an operand along the last axis of rows, or along the classes if there is one axis of them. Of joined
+   Jacobians, x moves along the last axis but one. */
 static inline ptrdiff_t row_stride(const plan *p, int k)
 {
-    return p->rows.ndim ? p->rows.stride[k][p->rows.ndim - 1] : 0;
+    return p->rows.ndim ? p->rows.stride[k][p->rows.ndim - (k == X ? p->run_axes : 1)] : 0;
 }
 
 static inline ptrdiff_t class_stride(const plan *p, int k) { return p->classes.ndim ? p->classes.stride[k][0] : 0; }
@@ -89,8 +90,9 @@ csm_status csm_take_rows(plan *p);
 void csm_give_results(const plan *p);
 void csm_drop_rows(plan *p);
 
-/* `rows` rows of the arrays at `far`, to scratch where they are staged, and back; `at` is where the kernel has them. */
-void csm_stage_in(const plan *p, char *scratch, char *const far[], char *at[], ptrdiff_t rows);
+/* `rows` rows of the arrays at `far`, to scratch where they are staged, and back; `at` is where the kernel has them.
+   x has `inputs` rows, fewer than its Jacobians. */
+void csm_stage_in(const plan *p, char *scratch, char *const far[], char *at[], ptrdiff_t inputs, ptrdiff_t rows);
 void csm_stage_out(const plan *p, char *scratch, char *const far[], char *const at[], char *results, ptrdiff_t rows);
 
 #endif

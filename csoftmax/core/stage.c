@@ -96,20 +96,19 @@ static void uncap_row(const plan *p, char *near, char *far)
 /* The bytes after the arrays in the scratch: whether a row of the block has a class that takes part. */
 static char *any_class(const plan *p, char *scratch) { return scratch + p->stage_bytes - p->stage_rows; }
 
-void csm_stage_in(const plan *p, char *scratch, char *const far[], char *at[], ptrdiff_t rows)
+void csm_stage_in(const plan *p, char *scratch, char *const far[], char *at[], ptrdiff_t inputs, ptrdiff_t rows)
 {
     const csm_call *c = p->call;
-    const int is_jacobian = c->op == CSM_JACOBIAN;
     const ptrdiff_t size = csm_itemsize(c->dtype), bytes = p->stage_rows * p->n * size;
     char *next = scratch;
     for (int k = 0; k < WHERE; k++) {
         at[k] = far[k];
         if (!p->staged[k])
             continue;
-        at[k] = k == Y && p->staged[X] && !is_jacobian ? at[X] : next;
+        at[k] = k == Y && p->staged[X] && c->op != CSM_JACOBIAN ? at[X] : next;
         next += at[k] == next ? bytes : 0;
         if (k == X || k == G)
-            convert_rows(p, k, at[k], far[k], is_jacobian && k == X ? 1 : rows, 0);
+            convert_rows(p, k, at[k], far[k], k == X ? inputs : rows, 0);
     }
     for (ptrdiff_t r = 0; c->where.data && r < rows; r++)
         any_class(p, scratch)[r] = (char)mask_row(p, at[X] + r * p->n * size, far[WHERE] + r * row_stride(p, WHERE),

@@ -129,12 +129,15 @@ cdef plain_map(csm_op op, object x, object g, object axis, object temperature, o
 
 
 cdef plain_logsumexp(object a, object axis, object out):
+    """Along one axis, or over all of an array in C order."""
     cdef frame f
     cdef ndarray x, r
     cdef int k
     if not is_plain(a):
         return None
     x = a
+    if axis is None and cnp.PyArray_IS_C_CONTIGUOUS(x):
+        x, axis = cnp.PyArray_Ravel(x, cnp.NPY_CORDER), 0
     k = axis_of(axis, cnp.PyArray_NDIM(x))
     if k < 0:
         return None

@@ -1,6 +1,7 @@
 """Threads, and what was built."""
 
 import operator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -53,6 +54,16 @@ def get_num_threads():
     True
     """
     return _core.get_num_threads()
+
+
+@contextmanager
+def one_thread():
+    """Calls from the Python thread that enters this stay on it; other Python threads are not concerned."""
+    before = _core.limit_this_thread(1)
+    try:
+        yield
+    finally:
+        _core.limit_this_thread(before)
 
 
 def show_config(mode="stdout"):

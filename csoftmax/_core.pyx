@@ -68,6 +68,7 @@ cdef extern from "core/csoftmax.h" nogil:
     csm_status csm_run(csm_call *call)
     void csm_set_num_threads(int n)
     int csm_get_num_threads()
+    int csm_limit_this_thread(int n)
     int csm_has_openmp()
     void csm_guard_forks()
     void csm_forget_fork()
@@ -293,6 +294,10 @@ def set_num_threads(int n):
 
 def get_num_threads():
     return csm_get_num_threads()
+
+
+def limit_this_thread(int n):
+    return csm_limit_this_thread(n)
 
 
 def has_openmp():

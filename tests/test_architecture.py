@@ -206,7 +206,7 @@ MODULES_KNOW = {
     "_maps": {"_arrays", "_core"},
     "_derivatives": {"_arrays", "_core"},
     "_losses": {"_arrays", "_core"},
-    "_linear": {"_arrays", "_losses"},
+    "_linear": {"_arrays", "_control", "_losses"},
     "_arrays": set(),
 }
 

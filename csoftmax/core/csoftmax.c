@@ -211,5 +211,6 @@ csm_status csm_run(csm_call *c)
 void csm_set_num_threads(int n) { atomic_store(&csm_thread_limit, n); }
 int csm_has_openmp(void) { return HAS_OPENMP; }
 int csm_get_num_threads(void) { return csm_max_threads(); }
+int csm_limit_this_thread(int n) { return limit_this_thread(n); }
 void csm_guard_forks(void) { guard_forks(); }
 void csm_forget_fork(void) { atomic_store(&csm_forked, 0); }

@@ -97,6 +97,9 @@ csm_status csm_run(csm_call *call);
 /* Threads a call may use: `n` at most, and no more than OpenMP grants at the time; 0 takes the limit off. */
 void csm_set_num_threads(int n);
 int csm_get_num_threads(void);
+
+/* OpenMP grants calls from this thread of the process `n` threads from now on; returns how many it granted. */
+int csm_limit_this_thread(int n);
 int csm_has_openmp(void);
 
 /* From now on a forked child computes serially. The second undoes it in a child, for the test that shows why. */

@@ -34,6 +34,18 @@ static inline int csm_max_threads(void)
     return 1;
 }
 
+/* What OpenMP grants to calls from this thread of the process alone; returns what it granted. */
+static inline int limit_this_thread(int n)
+{
+#ifdef _OPENMP
+    const int before = omp_get_max_threads();
+    omp_set_num_threads(n);
+    return before;
+#else
+    return n;
+#endif
+}
+
 /* Threads for so many elements in rows of which `grain` are not to be parted. */
 static inline int csm_threads_for(ptrdiff_t elements, ptrdiff_t rows, ptrdiff_t grain)
 {

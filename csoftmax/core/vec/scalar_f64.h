@@ -48,19 +48,22 @@ CSM_INLINE vec v_mul_err(vec a, vec b, vec p)
     return fabs(a) < 0x1p990 && fabs(b) < 0x1p990 ? product_error(a, b, p) : 0;
 }
 
-CSM_INLINE vec pow2(int k)
+/* The last bits of 1.5 2^52 + k + 1023 are those of an exponent. */
+CSM_INLINE vec pow2(vec k)
 {
-    uint64_t bits = (uint64_t)(k + 1023) << 52;
-    double f;
-    memcpy(&f, &bits, sizeof f);
-    return f;
+    uint64_t bits;
+    k += 0x1.8p52 + 1023;
+    memcpy(&bits, &k, sizeof bits);
+    bits <<= 52;
+    memcpy(&k, &bits, sizeof k);
+    return k;
 }
 
 /* In two steps, so that a subnormal result is rounded once: the first product is exact. */
 CSM_INLINE vec v_scale(vec a, vec k)
 {
     vec near = v_max(k, -1000);
-    return a * pow2((int)near) * pow2((int)(k - near));
+    return a * pow2(near) * pow2(k - near);
 }
 
 CSM_INLINE vec v_exponent(vec a)

@@ -18,7 +18,7 @@ CC="clang-19 -g1 $sanitize" LDSHARED="clang-19 -shared $sanitize" CSOFTMAX_OPENM
 
 # What starts processes or compilers of its own, needs threads, or measures memory and style says nothing more here.
 export LD_PRELOAD="$(clang-19 -print-file-name=libclang_rt.asan-x86_64.so) $(gcc -print-file-name=libstdc++.so.6)"
-export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH=$PWD
+export ASAN_OPTIONS=detect_leaks=0:handle_segv=0:handle_sigbus=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH=$PWD
 python -m pytest -q -x -s -p no:cacheprovider \
     --ignore=tests/test_cimport.py --ignore=tests/test_threads.py --ignore=tests/test_fork.py \
     --ignore=tests/test_tour.py --ignore=tests/test_typing.py --ignore=tests/test_dispatch.py \

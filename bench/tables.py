@@ -93,10 +93,14 @@ def main():
     head = ["| cell | csoftmax | best peer | which | ratio |", "|---|---|---|---|---|"]
     shown = [name for name in re.split(r"\||\n", CHOSEN.strip()) if name in runs[1]]
     replace(ROOT / "README.md", "speed", head + [line(name, runs[1][name]) for name in shown])
+    page = ROOT / "docs" / "performance.md"
     for threads, rows in runs.items():
-        replace(ROOT / "docs" / "performance.md", f"{threads} threads", full_table(rows))
+        halves = {name: row for name, row in rows.items() if "float16" in name}
+        replace(page, f"{threads} threads", full_table({name: rows[name] for name in rows if name not in halves}))
+        if threads == 1 and halves:
+            replace(page, "16 bits", full_table(halves))
     if chosen.avx2:
-        replace(ROOT / "docs" / "performance.md", "avx2", full_table(read([chosen.avx2])[1]))
+        replace(page, "avx2", full_table(read([chosen.avx2])[1]))
 
 
 if __name__ == "__main__":

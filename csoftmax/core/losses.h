@@ -231,10 +231,11 @@ CSM_INLINE void hessian_step(batch k, const strand *p, ptrdiff_t i, int count, i
     }
 }
 
-CSM_INLINE void hessian_pass(batch k, const summary *a, const sums *e, int what)
+/* per_e is 1/S. */
+CSM_INLINE void hessian_pass(batch k, const summary *a, const sums *e, wide per_e, int what)
 {
     const csm_block *b = k.b;
-    const wide per_e = w_div(w_set(1), a->S), mass = what & DENSE ? e->mass : w_set(1);
+    const wide mass = what & DENSE ? e->mass : w_set(1);
     const wide factor = w_mul(w_mul(w_set(b->hessian_factor), weights_of(k)), mass);
     real hi[V_LANES], lo[V_LANES], up[V_LANES], down[V_LANES];
     real top[V_LANES], below[V_LANES], C[V_LANES], weight[V_LANES];
@@ -246,7 +247,7 @@ CSM_INLINE void hessian_pass(batch k, const summary *a, const sums *e, int what)
     v_put(up, high);
     v_put(down, low);
     v_put(top, a->top);
-    v_put(below, w_round(w_div(a->rest, a->S)));
+    v_put(below, w_round(w_mul(a->rest, per_e)));
     v_put(C, w_round(mass));
     v_put(weight, w_round(weights_of(k)));
     for (ptrdiff_t r = 0; r < strands(k); r++) {
@@ -266,11 +267,12 @@ CSM_INLINE void hessian_body(batch k, int what)
     const shift s = shift_of(m, v_set(EXP_LIFT), k.t, k.unit);
     const sums e = exp_pass(k, m, &s, what | SPLIT | KEEP_EXP);
     const summary a = summary_of(k, m, &s, &e);
-    hessian_pass(k, &a, &e, what);
+    const wide per_e = w_div(w_set(1), a.S);
+    hessian_pass(k, &a, &e, per_e, what);
     meet(k);
     if (what & DENSE)
         return;
-    const vec w = w_round(weights_of(k)), others = w_round(w_div(rest_without(k, &a, l.logit, &s), a.S));
+    const vec w = w_round(weights_of(k)), others = w_round(w_mul(rest_without(k, &a, l.logit, &s), per_e));
     const vec h = v_max(v_set((real)b->hessian_floor), v_mul(w, others));
     patch_labels(k, 0, b->y, b->ys, l.label, v_sub(v_set(0), v_mul(w, others)), 0);
     if (b->residual)

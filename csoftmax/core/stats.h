@@ -228,7 +228,7 @@ CSM_INLINE summary summary_of(batch k, vec m, const shift *s, const sums *e)
 {
     const vec top = v_exp(m, s, k.t, k.unit);
     const wide rest = w_add_product(e->other, v_sub(e->count, v_set(1)), top);
-    const vec ratio = w_round(w_div(rest, w_of(top)));
+    const vec ratio = w_ratio(rest, top);
     summary a = {m, top, ratio, v_log1p(ratio), rest, w_add(rest, top)};
     return a;
 }

@@ -67,6 +67,8 @@ CSM_INLINE wide w_div(wide a, wide b)
 /* An infinite sum has no low part: its error term is NaN. */
 CSM_INLINE vec w_round(wide w) { return v_add(w.hi, v_keep(v_lt(v_abs(w.hi), v_set(INFINITY)), w.lo)); }
 
+CSM_INLINE vec w_ratio(wide w, vec a) { return v_div(w_round(w), a); }
+
 CSM_INLINE void w_split(wide w, vec *hi, vec *lo)
 {
     *hi = two_sum(w.hi, w.lo, lo);

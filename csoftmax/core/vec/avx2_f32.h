@@ -185,6 +185,7 @@ CSM_INLINE vec w_round(wide w)
 {
     return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm256_cvtpd_ps(w.a)), _mm256_cvtpd_ps(w.b), 1);
 }
+CSM_INLINE vec w_ratio(wide w, vec a) { return w_round(w_div(w, w_of(a))); }
 CSM_INLINE void w_split(wide w, vec *hi, vec *lo)
 {
     *hi = w_round(w);

@@ -158,6 +158,7 @@ CSM_INLINE vec w_round(wide w)
 {
     return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(w.a)), _mm512_cvtpd_ps(w.b), 1);
 }
+CSM_INLINE vec w_ratio(wide w, vec a) { return w_round(w_div(w, w_of(a))); }
 CSM_INLINE void w_split(wide w, vec *hi, vec *lo)
 {
     *hi = w_round(w);

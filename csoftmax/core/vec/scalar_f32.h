@@ -131,6 +131,7 @@ CSM_INLINE wide w_mul(wide a, wide b) { return a * b; }
 CSM_INLINE wide w_div(wide a, wide b) { return a / b; }
 CSM_INLINE vec w_round(wide w) { return (vec)w; }
 CSM_INLINE wide w_hsum(wide w) { return w; }
+CSM_INLINE vec w_ratio(wide w, vec a) { return w_round(w_div(w, w_of(a))); }
 
 CSM_INLINE void w_split(wide w, vec *hi, vec *lo)
 {

@@ -149,26 +149,10 @@ CSM_INLINE wide w_of(vec v)
     wide w = {_mm256_cvtps_pd(_mm256_castps256_ps128(v)), _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1))};
     return w;
 }
-CSM_INLINE wide w_sum(wide x, wide y)
-{
-    wide w = {_mm256_add_pd(x.a, y.a), _mm256_add_pd(x.b, y.b)};
-    return w;
-}
-CSM_INLINE wide w_sub(wide x, wide y)
-{
-    wide w = {_mm256_sub_pd(x.a, y.a), _mm256_sub_pd(x.b, y.b)};
-    return w;
-}
-CSM_INLINE wide w_mul(wide x, wide y)
-{
-    wide w = {_mm256_mul_pd(x.a, y.a), _mm256_mul_pd(x.b, y.b)};
-    return w;
-}
-CSM_INLINE wide w_div(wide x, wide y)
-{
-    wide w = {_mm256_div_pd(x.a, y.a), _mm256_div_pd(x.b, y.b)};
-    return w;
-}
+CSM_INLINE wide w_sum(wide x, wide y) { return (wide){_mm256_add_pd(x.a, y.a), _mm256_add_pd(x.b, y.b)}; }
+CSM_INLINE wide w_sub(wide x, wide y) { return (wide){_mm256_sub_pd(x.a, y.a), _mm256_sub_pd(x.b, y.b)}; }
+CSM_INLINE wide w_mul(wide x, wide y) { return (wide){_mm256_mul_pd(x.a, y.a), _mm256_mul_pd(x.b, y.b)}; }
+CSM_INLINE wide w_div(wide x, wide y) { return (wide){_mm256_div_pd(x.a, y.a), _mm256_div_pd(x.b, y.b)}; }
 CSM_INLINE wide w_add(wide w, vec v) { return w_sum(w, w_of(v)); }
 CSM_INLINE wide w_add_four(wide w, vec a, vec b, vec c, vec d)
 {

@@ -122,26 +122,10 @@ CSM_INLINE wide w_of(vec v)
     wide w = {_mm512_cvtps_pd(_mm512_castps512_ps256(v)), _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1))};
     return w;
 }
-CSM_INLINE wide w_sum(wide x, wide y)
-{
-    wide w = {_mm512_add_pd(x.a, y.a), _mm512_add_pd(x.b, y.b)};
-    return w;
-}
-CSM_INLINE wide w_sub(wide x, wide y)
-{
-    wide w = {_mm512_sub_pd(x.a, y.a), _mm512_sub_pd(x.b, y.b)};
-    return w;
-}
-CSM_INLINE wide w_mul(wide x, wide y)
-{
-    wide w = {_mm512_mul_pd(x.a, y.a), _mm512_mul_pd(x.b, y.b)};
-    return w;
-}
-CSM_INLINE wide w_div(wide x, wide y)
-{
-    wide w = {_mm512_div_pd(x.a, y.a), _mm512_div_pd(x.b, y.b)};
-    return w;
-}
+CSM_INLINE wide w_sum(wide x, wide y) { return (wide){_mm512_add_pd(x.a, y.a), _mm512_add_pd(x.b, y.b)}; }
+CSM_INLINE wide w_sub(wide x, wide y) { return (wide){_mm512_sub_pd(x.a, y.a), _mm512_sub_pd(x.b, y.b)}; }
+CSM_INLINE wide w_mul(wide x, wide y) { return (wide){_mm512_mul_pd(x.a, y.a), _mm512_mul_pd(x.b, y.b)}; }
+CSM_INLINE wide w_div(wide x, wide y) { return (wide){_mm512_div_pd(x.a, y.a), _mm512_div_pd(x.b, y.b)}; }
 CSM_INLINE wide w_add(wide w, vec v) { return w_sum(w, w_of(v)); }
 CSM_INLINE wide w_add_four(wide w, vec a, vec b, vec c, vec d)
 {

@@ -118,7 +118,7 @@ def constants(dtype, cleared):
     ln2 = log(mpf(2))
     unit = mpf(2) ** (cleared - bits)
     high = int(ln2 / unit) * unit
-    print(f"constants, {dtype}")
+    print(f"constants, {dtype}, ln2_hi of {bits - cleared} bits")
     show("log2e", rounded(1 / ln2, bits), dtype)
     show("ln2_hi", high, dtype)
     show("ln2_lo", rounded(ln2 - high, bits), dtype)
@@ -164,5 +164,6 @@ if __name__ == "__main__":
     powers("float64", 16)
     report(LOG, "float32", 3)
     report(LOG, "float64", 7)
-    constants("float32", cleared=14)
-    constants("float64", cleared=16)
+    for fraction in 0, 4:  # bits of n below the point: without a table, with 16 powers
+        constants("float32", cleared=10 + fraction)
+        constants("float64", cleared=12 + fraction)

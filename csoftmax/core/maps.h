@@ -9,8 +9,7 @@ CSM_INLINE void softmax_body(batch k)
     scale_pass(k, w_div(w_set(1), e.other), m, 0);
 }
 
-/* Three maps need of the summary no more than this; they share one function for each layout and T = 1 or not: inlined
-   in each, its code would make the wheel 45 KB larger. */
+/* Three maps need of the summary no more than this. They share one function for each layout and T = 1 or not. */
 typedef struct { vec m, ratio; } gist;
 
 #define GIST(name, ALONG, UNIT)                                                                     \

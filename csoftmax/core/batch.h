@@ -1,18 +1,24 @@
 /* A batch of rows, and how passes walk through it. Includes nothing; needs kernels.h, a vector header and its
    accumulator, and math/temper.h before it.
 
-   A body computes a batch of up to V_LANES rows in passes over all of them. What a pass finds is a statistic, one
-   number per row, and between the passes statistics are vectors, a row a lane: a quotient or a logarithm is computed
-   for the whole batch at once. Both layouts share this; they differ in the strands by which a pass walks:
+   A body computes a batch in passes over all its rows. What a pass finds is a statistic, one number per row, and
+   between the passes statistics are vectors, a row a lane: a quotient or a logarithm is computed for V_LANES rows at
+   once. Both layouts share this; they differ in the strands by which a pass walks:
 
      along   a strand is a row: vectors of neighbouring classes, the last of which may be partial; the strand's share
              of a statistic is one number, in all lanes
-     across  one strand is the batch: a vector is a class of all its rows; a lane needs nothing of its neighbours
+     across  one strand is the batch: a vector is a class of V_LANES of its rows; a lane needs nothing of its neighbours
 
-   `along` and `unit` (T = 1) are constants wherever these functions are inlined. */
+   Between its passes a batch waits for quotients and logarithms. Across, where passes may be short, it is therefore
+   `width` times V_LANES rows as long as there are so many: their vectors stand side by side and wait together.
+
+   `along`, `unit` (T = 1) and `width` are constants wherever these functions are inlined. */
 
 /* Up to so many classes rows along are turned into rows across (docs/decisions/0005). */
 enum { FEW_CLASSES = 48 };
+
+/* Of vectors that stand side by side; without vectors there is no more than one. */
+enum { WIDTH = V_LANES > 1 ? 4 : 1 };
 
 typedef struct {
     const csm_block *b;
@@ -20,14 +26,27 @@ typedef struct {
     ptrdiff_t full, count, lanes;   /* of a strand: whole vectors, all; lanes of one that is not    */
     const temper *t;
     int along, unit;
+    int width;                      /* of a statistic: vectors, WIDTH or 1                          */
 } batch;
 
-CSM_INLINE batch batch_of(const csm_block *b, ptrdiff_t row, ptrdiff_t rows, const temper *t, int along, int unit)
+CSM_INLINE batch batch_of(const csm_block *b, ptrdiff_t row, ptrdiff_t rows, const temper *t,
+                          int along, int unit, int width)
 {
-    batch k = {b, row, rows, along ? b->n / V_LANES : rows == V_LANES ? b->n : 0,
-               along ? (b->n + V_LANES - 1) / V_LANES : b->n, along ? b->n % V_LANES : rows, t, along, unit};
+    batch k = {b, row, rows, along ? b->n / V_LANES : width > 1 || rows == V_LANES ? b->n : 0,
+               along ? (b->n + V_LANES - 1) / V_LANES : b->n, along ? b->n % V_LANES : rows, t, along, unit, width};
     return k;
 }
+
+/* The rows of vector u of a statistic. */
+CSM_INLINE batch part_of(batch k, int u)
+{
+    return k.width > 1 ? batch_of(k.b, k.row + u * V_LANES, V_LANES, k.t, k.along, k.unit, 1) : k;
+}
+
+#define EACH_PART(u, k) for (int u = 0; u < (k).width; u++)
+
+/* Which vector of a statistic belongs to vector u of a step. */
+CSM_INLINE int owner(batch k, int u) { return k.along ? 0 : u; }
 
 /* Where the arrays of a block are in one strand, and how far apart its vectors. */
 typedef struct {
@@ -56,18 +75,20 @@ CSM_INLINE strand strand_of(batch k, ptrdiff_t i)
     return a;
 }
 
-/* Vector i of a strand; of one that is not whole, lanes past the end are `fill`. */
-CSM_INLINE vec load_at(batch k, const elem *x, ptrdiff_t i, ptrdiff_t step, int whole, real fill)
+/* The u-th vector from vector i of a strand on; of one that is not whole, lanes past the end are `fill`. */
+CSM_INLINE vec load_at(batch k, const elem *x, ptrdiff_t i, int u, ptrdiff_t step, int whole, real fill)
 {
-    return whole ? v_load(x + i * step) : v_load_n(x + i * step, k.lanes, fill);
+    x += i * step + u * V_LANES;
+    return whole ? v_load(x) : v_load_n(x, k.lanes, fill);
 }
 
-CSM_INLINE void store_at(batch k, elem *y, ptrdiff_t i, ptrdiff_t step, int whole, vec v)
+CSM_INLINE void store_at(batch k, elem *y, ptrdiff_t i, int u, ptrdiff_t step, int whole, vec v)
 {
+    y += i * step + u * V_LANES;
     if (whole)
-        v_store(y + i * step, v);
+        v_store(y, v);
     else
-        v_store_n(y + i * step, v, k.lanes);
+        v_store_n(y, v, k.lanes);
 }
 
 /* Vectors [begin, end) of a strand. */
@@ -100,13 +121,21 @@ CSM_INLINE void meet(batch k)
 /* Whether the caller writes what there is one of in a row. */
 CSM_INLINE int leads(batch k) { return !(k.along && k.b->team) || k.b->team->me == 0; }
 
-/* A statement for the vectors of a span, `count` from the i-th on: whole ones, V_GROUP at a time while there are so
-   many, then one by one; then those that are not whole. `count` and `whole` are constants. */
+/* A statement for the vectors of a span, `count` from the i-th on: whole ones, along V_GROUP at a time while there are
+   so many, then one by one; then those that are not whole. Of a wide batch the vectors of a class: all are whole.
+   `count` and `whole` are constants. */
 #define EACH_VECTOR(k, v, statement)                                                    \
     do {                                                                                \
         const ptrdiff_t end = (v).end, full = (k).full < end ? (k).full : end;          \
         ptrdiff_t i = (v).begin;                                                        \
-        for (; i + V_GROUP <= full; i += V_GROUP) {                                     \
+        if ((k).width > 1) {                                                            \
+            for (; i < end; i++) {                                                      \
+                enum { count = WIDTH, whole = 1 };                                      \
+                statement;                                                              \
+            }                                                                           \
+            break;                                                                      \
+        }                                                                               \
+        for (; (k).along && i + V_GROUP <= full; i += V_GROUP) {                        \
             enum { count = V_GROUP, whole = 1 };                                        \
             statement;                                                                  \
         }                                                                               \
@@ -120,27 +149,26 @@ CSM_INLINE int leads(batch k) { return !(k.along && k.b->team) || k.b->team->me 
         }                                                                               \
     } while (0)
 
-/* A strand's share of a statistic: taken from it, and put into it. */
-CSM_INLINE vec share(batch k, const real *statistic, ptrdiff_t i)
-{
-    return k.along ? v_set(statistic[i]) : v_get(statistic);
-}
+/* A statement for each strand, strand r at p. `mine` is what it has of `all`: one or WIDTH structures `type` of vectors
+   that hold a number per row. Along that is the number of its row, in all lanes. */
+#define EACH_STRAND(k, type, all, statement)                                            \
+    do {                                                                                \
+        enum { fields = sizeof(type) / sizeof(vec) };                                   \
+        real lane[fields][V_LANES];                                                     \
+        for (int f = 0; (k).along && f < fields; f++)                                   \
+            v_put(lane[f], ((const vec *)(all))[f]);                                    \
+        for (ptrdiff_t r = 0; r < ((k).along ? (k).rows : 1); r++) {                    \
+            const strand p = strand_of(k, r);                                           \
+            vec of_row[fields];                                                         \
+            for (int f = 0; (k).along && f < fields; f++)                               \
+                of_row[f] = v_set(lane[f][r]);                                          \
+            const type *mine = (k).along ? (const type *)of_row : (all);                \
+            statement;                                                                  \
+        }                                                                               \
+    } while (0)
 
-CSM_INLINE void put_share(batch k, real *statistic, ptrdiff_t i, vec v)
-{
-    if (k.along)
-        statistic[i] = v_first(v);
-    else
-        v_put(statistic, v);
-}
-
-CSM_INLINE void put_wide_share(batch k, double *statistic, ptrdiff_t i, wide w)
-{
-    if (k.along)
-        w_put_first(statistic + i, w_hsum(w));
-    else
-        w_put(statistic, w);
-}
+/* A number for each row; of one row in all lanes: a vector waits until a single number in it has reached the cache. */
+CSM_INLINE vec get_rows(batch k, const real *lane) { return k.rows == 1 ? v_set(lane[0]) : v_get(lane); }
 
 /* A row whose first label is negative takes no part in a loss; passes along skip it. */
 CSM_INLINE int is_ignored(batch k, ptrdiff_t row)
@@ -156,7 +184,7 @@ CSM_INLINE vec alive_of(batch k)
         return v_set(1);
     for (ptrdiff_t i = 0; i < k.rows; i++)
         alive[i] = !is_ignored(k, i);
-    return v_get(alive);
+    return get_rows(k, alive);
 }
 
 CSM_INLINE int skips(batch k, ptrdiff_t i) { return k.along && is_ignored(k, i); }

@@ -19,12 +19,15 @@ static ptrdiff_t batch_rows(const csm_block *b, int along)
 #define EACH_BATCH(body, ALONG, UNIT)                                                                   \
     do {                                                                                                \
         temper t = temper_of(UNIT ? 1 : b->temperature);                                                \
-        const ptrdiff_t most = batch_rows(b, ALONG);                                                    \
-        for (ptrdiff_t row = 0, rows; row < b->rows; row += rows) {                                     \
+        const ptrdiff_t most = batch_rows(b, ALONG), wide = WIDTH * V_LANES;                            \
+        ptrdiff_t row = 0, rows;                                                                        \
+        for (; !(ALONG) && WIDTH > 1 && !b->temperatures && row + wide <= b->rows; row += wide)         \
+            body(batch_of(b, row, wide, &t, ALONG, UNIT, WIDTH));                                       \
+        for (; row < b->rows; row += rows) {                                                            \
             rows = b->rows - row < most ? b->rows - row : most;                                         \
             if (!UNIT && b->temperatures)                                                               \
                 t = tempers_of(b->temperatures + row, rows);                                            \
-            body(batch_of(b, row, rows, &t, ALONG, UNIT));                                              \
+            body(batch_of(b, row, rows, &t, ALONG, UNIT, 1));                                           \
         }                                                                                               \
     } while (0)
 

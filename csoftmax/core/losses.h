@@ -13,12 +13,11 @@
 /* A gradient scaled down needs the less of a lift, and scale/S would underflow under all of it. */
 CSM_INLINE real lift_for(double scale)
 {
-    int n = 0;
-    frexp(scale, &n);
+    const int n = exponent_of(scale);
     return (real)(n >= 0 ? EXP_LIFT : n > -EXP_LIFT ? EXP_LIFT + n : 0);
 }
 
-/* s/(T D) of each row. */
+/* s/(T D) of each row of a part, and the lift it leaves room for. */
 CSM_INLINE wide scales_of(batch k, vec *lift)
 {
     const csm_block *b = k.b;
@@ -33,7 +32,7 @@ CSM_INLINE wide scales_of(batch k, vec *lift)
                    / (b->temperatures ? b->temperatures[k.row + i] : 1);
         lifts[i] = lift_for(scale[i]);
     }
-    *lift = v_get(lifts);
+    *lift = get_rows(k, lifts);
     return w_get(scale);
 }
 
@@ -50,14 +49,7 @@ CSM_INLINE int compares(batch k) { return !k.along && k.b->n <= FEW_CLASSES; }
 /* What the labels in one slot of the rows bring: their logits, and what is added to c at them, 0 without a label. */
 typedef struct { vec label, logit, coefficient; } labelled;
 
-CSM_INLINE void find_step(batch k, const strand *p, ptrdiff_t i, int count, int whole, vec label, vec *logit)
-{
-    EACH(u, count) {
-        mask here = v_eq(label, v_set((real)(i + u)));
-        *logit = v_pick(here, load_at(k, p->x, i + u, p->xs, whole, 0), *logit);
-    }
-}
-
+/* Those of a part, without the logits. */
 CSM_INLINE labelled label_of(batch k, ptrdiff_t slot)
 {
     const csm_block *b = k.b;
@@ -68,58 +60,88 @@ CSM_INLINE labelled label_of(batch k, ptrdiff_t slot)
         label[i] = (real)b->label[(k.row + i) * b->slots + slot];
     for (ptrdiff_t i = 0; b->coefficient && i < k.rows; i++)
         coefficient[i] = ((const real *)b->coefficient)[(k.row + i) * b->slots + slot];
-    labelled l = {whole ? v_of_ints(b->label + k.row) : v_get(label), zero, v_get(coefficient)};
+    labelled l = {whole ? v_of_ints(b->label + k.row) : get_rows(k, label), zero, get_rows(k, coefficient)};
     if (!b->coefficient)
         l.coefficient = v_keep(v_le(zero, l.label), v_set(1));
     return l;
 }
 
-/* The same with the logits. */
-static CSM_SHARED labelled find_labels(const csm_block *b, ptrdiff_t row, ptrdiff_t rows, int along, ptrdiff_t slot)
+CSM_INLINE void find_step(batch k, const strand *p, ptrdiff_t i, int count, int whole, labelled *l)
 {
-    const batch k = batch_of(b, row, rows, NULL, along, 0);
-    labelled l = label_of(k, slot);
-    real logit[V_LANES] = {0};
+    const vec class = v_set((real)i);
+    EACH(u, count)
+        l[u].logit = v_pick(v_eq(l[u].label, class), load_at(k, p->x, i, u, p->xs, whole, 0), l[u].logit);
+}
+
+CSM_INLINE void find_in(batch k, ptrdiff_t slot, labelled *l)
+{
+    const csm_block *b = k.b;
+    EACH_PART(u, k) l[u] = label_of(part_of(k, u), slot);
     if (compares(k)) {
         const strand p = strand_of(k, 0);
-        EACH_VECTOR(k, whole_span(k), find_step(k, &p, i, count, whole, l.label, &l.logit));
-        return l;
+        EACH_VECTOR(k, whole_span(k), find_step(k, &p, i, count, whole, l));
+        return;
     }
-    for (ptrdiff_t i = 0; i < k.rows; i++) {
-        const ptrdiff_t at = b->label[(k.row + i) * b->slots + slot];
-        logit[i] = at < 0 ? 0 : ((const elem *)b->x)[place(k, i, at, b->xs)];
+    EACH_PART(u, k) {
+        const batch part = part_of(k, u);
+        real logit[V_LANES] = {0};
+        for (ptrdiff_t i = 0; i < part.rows; i++) {
+            const ptrdiff_t at = b->label[(part.row + i) * b->slots + slot];
+            logit[i] = at < 0 ? 0 : ((const elem *)b->x)[place(part, i, at, b->xs)];
+        }
+        l[u].logit = get_rows(part, logit);
     }
-    l.logit = v_get(logit);
-    return l;
 }
 
-CSM_INLINE labelled labels_at(batch k, ptrdiff_t slot) { return find_labels(k.b, k.row, k.rows, k.along, slot); }
-
-CSM_INLINE void patch_step(batch k, elem *y, ptrdiff_t ys, ptrdiff_t i, int count, int whole,
-                           vec label, vec v, int add)
+static CSM_SHARED void find_labels(const csm_block *b, ptrdiff_t row, ptrdiff_t rows, int along, ptrdiff_t slot,
+                                   labelled *l)
 {
+    find_in(batch_of(b, row, rows, NULL, along, 0, 1), slot, l);
+}
+
+static CSM_SHARED void find_labels_wide(const csm_block *b, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t slot, labelled *l)
+{
+    find_in(batch_of(b, row, rows, NULL, 0, 0, WIDTH), slot, l);
+}
+
+CSM_INLINE void labels_at(batch k, ptrdiff_t slot, labelled *l)
+{
+    if (k.width > 1)
+        find_labels_wide(k.b, k.row, k.rows, slot, l);
+    else
+        find_labels(k.b, k.row, k.rows, k.along, slot, l);
+}
+
+/* What an array gets at the labels of a slot. */
+typedef struct { vec label, v; } patch;
+
+CSM_INLINE void patch_step(batch k, elem *y, ptrdiff_t ys, ptrdiff_t i, int count, int whole, const patch *to, int add)
+{
+    const vec class = v_set((real)i);
     EACH(u, count) {
-        vec old = load_at(k, y, i + u, ys, whole, 0);
-        mask here = v_eq(label, v_set((real)(i + u)));
-        store_at(k, y, i + u, ys, whole, v_pick(here, add ? v_add(old, v) : v, old));
+        vec old = load_at(k, y, i, u, ys, whole, 0), v = add ? v_add(old, to[u].v) : to[u].v;
+        store_at(k, y, i, u, ys, whole, v_pick(v_eq(to[u].label, class), v, old));
     }
 }
 
-/* v into an array at the labels of a slot: replacing what is there, or added to it. */
-CSM_INLINE void patch_labels(batch k, ptrdiff_t slot, elem *y, ptrdiff_t ys, vec label, vec v, int add)
+/* Replacing what is there, or added to it. */
+CSM_INLINE void patch_labels(batch k, ptrdiff_t slot, elem *y, ptrdiff_t ys, const patch *to, int add)
 {
     const csm_block *b = k.b;
     if (compares(k)) {
-        EACH_VECTOR(k, whole_span(k), patch_step(k, y + k.row, ys, i, count, whole, label, v, add));
+        EACH_VECTOR(k, whole_span(k), patch_step(k, y + k.row, ys, i, count, whole, to, add));
         return;
     }
-    real patch[V_LANES];
-    v_put(patch, v);
-    for (ptrdiff_t i = 0; i < k.rows; i++) {
-        const ptrdiff_t at = b->label[(k.row + i) * b->slots + slot];
-        if (at >= 0 && leads(k)) {
-            elem *p = y + place(k, i, at, ys);
-            *p = patch[i] + (add ? *p : 0);
+    EACH_PART(u, k) {
+        const batch part = part_of(k, u);
+        real v[V_LANES];
+        v_put(v, to[u].v);
+        for (ptrdiff_t i = 0; i < part.rows; i++) {
+            const ptrdiff_t at = b->label[(part.row + i) * b->slots + slot];
+            if (at >= 0 && leads(k)) {
+                elem *p = y + place(part, i, at, ys);
+                *p = v[i] + (add ? *p : 0);
+            }
         }
     }
 }
@@ -127,12 +149,12 @@ CSM_INLINE void patch_labels(batch k, ptrdiff_t slot, elem *y, ptrdiff_t ys, vec
 /* The sum without the exponential of the logit x, right where that has nearly all of it. */
 CSM_INLINE wide rest_without(batch k, const summary *a, vec x, const shift *s)
 {
-    const mask below = v_ne(x, a->m);
+    const mask below = v_ne(x, s->m);
     vec e = v_keep(below, v_exp(x, s, k.t, k.unit));
     return w_add(w_add(a->rest, v_sub(v_set(0), e)), v_keep(below, a->top));
 }
 
-/* The sample weights of the rows. */
+/* The sample weights of the rows of a part. */
 CSM_INLINE wide weights_of(batch k)
 {
     double weight[W_SIZE] = {0};
@@ -143,55 +165,98 @@ CSM_INLINE wide weights_of(batch k)
     return w_get(weight);
 }
 
-/* The rows' losses, times their weights; 0 of an ignored row. */
+/* The losses of a part, times the rows' weights; 0 of an ignored row. */
 CSM_INLINE void store_loss(batch k, wide loss)
 {
     const vec r = w_round(k.b->sample_weight ? w_mul(loss, weights_of(k)) : loss);
     store_result(k, v_keep(v_ne(alive_of(k), v_set(0)), r));
 }
 
+/* What a loss knows of rows: of their labels sum of c (m - x)/T, sum of c, and the logit of the last; the scale of the
+   gradient. */
+typedef struct { wide drops, labels, scale; labelled label; } loss_job;
+
+CSM_INLINE void count_label(batch k, vec m, const labelled *l, loss_job *j)
+{
+    const vec zero = v_set(0), d = v_mul(l->coefficient, drop(m, l->logit, k.t, k.unit));
+    j->drops = w_add(j->drops, v_keep(v_ne(l->coefficient, zero), d));
+    j->labels = w_add(j->labels, l->coefficient);
+    j->label = *l;
+}
+
+/* Whether the gradient at the label is -rest/S. */
+CSM_INLINE int is_single(const csm_block *b, int what)
+{
+    return b->label && b->slots == 1 && !(what & DENSE) && b->z_loss == 0;
+}
+
+/* Stores the losses of a part; returns C + 2 z logsumexp. */
+CSM_INLINE wide finish_loss(batch k, const loss_job *j, const shift *s, const sums *e, const summary *a, int what)
+{
+    const csm_block *b = k.b;
+    wide C = what & DENSE ? w_sum(e->mass, j->labels) : j->labels;
+    const vec L = v_log1p(a->ratio);
+    wide loss = w_add_product(what & DENSE ? w_sum(j->drops, e->drops) : j->drops, L, w_round(C));
+    if (b->z_loss != 0) {
+        vec lse = v_add_log1p(over_T(s->m, k.t, k.unit), a->ratio), z = v_mul(v_set((real)b->z_loss), lse);
+        loss = w_add_product(loss, z, lse);
+        C = w_add(C, v_add(z, z));
+    }
+    store_loss(k, loss);
+    return C;
+}
+
+/* Loops over parts are kept short: several of their chains of quotients and logarithms then run at once. */
 CSM_INLINE void loss_body(batch k, int what)
 {
     const csm_block *b = k.b;
-    const vec zero = v_set(0);
-    vec m = max_pass(k), lift;
-    wide drops = w_zero(), labels = w_zero();       /* of the labels: sum of c (m - x)/T, and of c */
-    labelled label = {zero, zero, zero};
+    vec m[WIDTH];
+    loss_job j[WIDTH];
+    labelled l[WIDTH];
+    shift s[WIDTH];
+    sums e[WIDTH];
+    summary a[WIDTH];
+    wide per_e[WIDTH];
+    scaling y[WIDTH];
+    patch own[WIDTH];
+    max_pass(k, m);
+    EACH_PART(u, k) j[u] = (loss_job){w_zero(), w_zero(), w_zero(), {m[u], m[u], m[u]}};
     for (ptrdiff_t slot = 0; b->label && slot < b->slots; slot++) {     /* before y, which may be x, is written */
-        label = labels_at(k, slot);
-        vec d = v_mul(label.coefficient, drop(m, label.logit, k.t, k.unit));
-        drops = w_add(drops, v_keep(v_ne(label.coefficient, zero), d));
-        labels = w_add(labels, label.coefficient);
+        labels_at(k, slot, l);
+        EACH_PART(u, k) count_label(k, m[u], &l[u], &j[u]);
     }
     meet(k);
-    const wide scale = scales_of(k, &lift);
-    const shift s = shift_of(m, lift, k.t, k.unit);
-    const sums e = exp_pass(k, m, &s, what | SPLIT | KEEP_EXP);
-    const summary a = summary_of(k, m, &s, &e);
-
-    wide others = what & DENSE ? e.mass : w_zero();                     /* of C + 2 z logsumexp, without labels */
-    wide loss = w_add_product(what & DENSE ? w_sum(drops, e.drops) : drops, a.L, w_round(w_sum(labels, others)));
-    if (b->z_loss != 0) {
-        vec lse = v_add_log1p(over_T(m, k.t, k.unit), a.ratio), z = v_mul(v_set((real)b->z_loss), lse);
-        loss = w_add_product(loss, z, lse);
-        others = w_add(others, v_add(z, z));
+    EACH_PART(u, k) {
+        vec lift;
+        j[u].scale = scales_of(part_of(k, u), &lift);
+        s[u] = shift_of(m[u], lift, k.t, k.unit);
     }
-    store_loss(k, loss);
+    exp_pass(k, s, what | SPLIT | KEEP_EXP, e);
+    summarise(k, s, e, a);
+    EACH_PART(u, k) per_e[u] = finish_loss(part_of(k, u), &j[u], &s[u], &e[u], &a[u], what);
     if (!b->y)
         return;
 
-    const wide per_e = w_div(w_mul(scale, w_sum(others, labels)), a.S);
-    scale_pass(k, per_e, v_sub(zero, w_round(scale)), what);
+    EACH_PART(u, k) {
+        per_e[u] = w_div(w_mul(j[u].scale, per_e[u]), a[u].S);
+        y[u] = scaling_of(part_of(k, u), per_e[u], v_sub(v_set(0), w_round(j[u].scale)), what);
+    }
+    scale_pass(k, y, what);
     meet(k);
     if (b->label && b->slots == 1 && !(what & DENSE) && b->z_loss == 0) {
-        vec own = v_sub(zero, w_round(w_mul(per_e, rest_without(k, &a, label.logit, &s))));
-        patch_labels(k, 0, b->y, b->ys, label.label, own, 0);
+        EACH_PART(u, k) {
+            const wide rest = rest_without(k, &a[u], j[u].label.logit, &s[u]);
+            own[u] = (patch){j[u].label.label, v_sub(v_set(0), w_round(w_mul(per_e[u], rest)))};
+        }
+        patch_labels(k, 0, b->y, b->ys, own, 0);
         return;
     }
     for (ptrdiff_t slot = 0; b->label && slot < b->slots; slot++) {
-        label = label_of(k, slot);
-        vec part = v_sub(zero, w_round(w_mul(scale, w_of(label.coefficient))));
-        patch_labels(k, slot, b->y, b->ys, label.label, part, 1);
+        EACH_PART(u, k) {
+            const labelled at = label_of(part_of(k, u), slot);
+            own[u] = (patch){at.label, v_sub(v_set(0), w_round(w_mul(j[u].scale, w_of(at.coefficient))))};
+        }
+        patch_labels(k, slot, b->y, b->ys, own, 1);
     }
 }
 
@@ -203,80 +268,88 @@ CSM_INLINE void dense_body(batch k) { loss_body(k, IGNORES | DENSE | WEIGHED); }
 CSM_INLINE void selective_body(batch k)
 {
     const csm_block *b = k.b;
-    const gist a = gist_of(k);
-    const vec L = v_log1p(a.ratio);
+    gist a[WIDTH];
+    labelled l[WIDTH];
+    gist_of(k, a);
     for (ptrdiff_t slot = 0; slot < b->slots; slot++) {
-        real lane[V_LANES];
-        v_put(lane, v_sub(drop(labels_at(k, slot).logit, a.m, k.t, k.unit), L));
-        for (ptrdiff_t i = 0; i < k.rows && leads(k); i++)
-            ((real *)b->r)[(k.row + i) * b->slots + slot] = lane[i];
+        labels_at(k, slot, l);
+        EACH_PART(u, k) {
+            const batch part = part_of(k, u);
+            real lane[V_LANES];
+            v_put(lane, v_sub(drop(l[u].logit, a[u].m, k.t, k.unit), v_log1p(a[u].ratio)));
+            for (ptrdiff_t i = 0; i < part.rows && leads(k); i++)
+                ((real *)b->r)[(part.row + i) * b->slots + slot] = lane[i];
+        }
     }
 }
 
 /* p = e hi + e lo and factor s C p = e up + e down; 1 - p of the max is `below`, which does not cancel. */
 typedef struct { vec hi, lo, up, down, top, below, C, weight, floor; } hessian_job;
 
+/* per_e is 1/S. */
+CSM_INLINE hessian_job hessian_of(batch k, const summary *a, const sums *e, wide per_e, int what)
+{
+    const csm_block *b = k.b;
+    const wide mass = what & DENSE ? e->mass : w_set(1), weight = weights_of(k);
+    hessian_job j;
+    w_split(per_e, &j.hi, &j.lo);
+    w_split(w_mul(per_e, w_mul(w_mul(w_set(b->hessian_factor), weight), mass)), &j.up, &j.down);
+    j.top = a->top;
+    j.below = w_round(w_mul(a->rest, per_e));
+    j.C = w_round(mass);
+    j.weight = w_round(weight);
+    j.floor = v_set((real)b->hessian_floor);
+    return j;
+}
+
 /* y = s g, g = C p - c, and the Hessian's diagonal, factor s C p (1 - p) or s abs(g), raised to the floor. */
 CSM_INLINE void hessian_step(batch k, const strand *p, ptrdiff_t i, int count, int whole,
-                             const hessian_job *j, int what)
+                             const hessian_job *all, int what)
 {
     EACH(u, count) {
-        vec e = load_at(k, p->y, i + u, p->ys, whole, 0), v = v_fma(e, j->hi, v_mul(e, j->lo));
-        vec g = what & DENSE ? v_sub(v_mul(j->C, v), coefficient(k, p, i + u, whole, what)) : v;
+        const hessian_job *j = all + owner(k, u);
+        vec e = load_at(k, p->y, i, u, p->ys, whole, 0), v = v_fma(e, j->hi, v_mul(e, j->lo));
+        vec g = what & DENSE ? v_sub(v_mul(j->C, v), coefficient(k, p, i, u, whole, what)) : v;
         vec others = v_pick(v_eq(e, j->top), j->below, v_sub(v_set(1), v));
         vec h = v_mul(v_fma(e, j->up, v_mul(e, j->down)), others);
         h = k.b->residual ? v_mul(j->weight, v_abs(g)) : h;
-        store_at(k, p->h, i + u, p->hs, whole, v_max(j->floor, h));
-        store_at(k, p->y, i + u, p->ys, whole, v_mul(j->weight, g));
-    }
-}
-
-/* per_e is 1/S. */
-CSM_INLINE void hessian_pass(batch k, const summary *a, const sums *e, wide per_e, int what)
-{
-    const csm_block *b = k.b;
-    const wide mass = what & DENSE ? e->mass : w_set(1);
-    const wide factor = w_mul(w_mul(w_set(b->hessian_factor), weights_of(k)), mass);
-    real hi[V_LANES], lo[V_LANES], up[V_LANES], down[V_LANES];
-    real top[V_LANES], below[V_LANES], C[V_LANES], weight[V_LANES];
-    vec high, low;
-    w_split(per_e, &high, &low);
-    v_put(hi, high);
-    v_put(lo, low);
-    w_split(w_mul(per_e, factor), &high, &low);
-    v_put(up, high);
-    v_put(down, low);
-    v_put(top, a->top);
-    v_put(below, w_round(w_mul(a->rest, per_e)));
-    v_put(C, w_round(mass));
-    v_put(weight, w_round(weights_of(k)));
-    for (ptrdiff_t r = 0; r < strands(k); r++) {
-        const strand p = strand_of(k, r);
-        const hessian_job j = {share(k, hi, r), share(k, lo, r), share(k, up, r), share(k, down, r), share(k, top, r),
-                               share(k, below, r), share(k, C, r), share(k, weight, r), v_set((real)b->hessian_floor)};
-        EACH_VECTOR(k, own_span(k), hessian_step(k, &p, i, count, whole, &j, what));
+        store_at(k, p->h, i, u, p->hs, whole, v_max(j->floor, h));
+        store_at(k, p->y, i, u, p->ys, whole, v_mul(j->weight, g));
     }
 }
 
 CSM_INLINE void hessian_body(batch k, int what)
 {
     const csm_block *b = k.b;
-    const vec m = max_pass(k);
-    const labelled l = what & DENSE ? (labelled){m, m, m} : labels_at(k, 0);
+    shift s[WIDTH];
+    labelled l[WIDTH];
+    sums e[WIDTH];
+    summary a[WIDTH];
+    hessian_job j[WIDTH];
+    patch g[WIDTH], h[WIDTH];
+    max_and_shift(k, s);
+    if (!(what & DENSE))
+        labels_at(k, 0, l);
     meet(k);
-    const shift s = shift_of(m, v_set(EXP_LIFT), k.t, k.unit);
-    const sums e = exp_pass(k, m, &s, what | SPLIT | KEEP_EXP);
-    const summary a = summary_of(k, m, &s, &e);
-    const wide per_e = w_div(w_set(1), a.S);
-    hessian_pass(k, &a, &e, per_e, what);
+    exp_pass(k, s, what | SPLIT | KEEP_EXP, e);
+    summarise(k, s, e, a);
+    EACH_PART(u, k) {
+        const batch part = part_of(k, u);
+        const wide per_e = w_div(w_set(1), a[u].S);
+        j[u] = hessian_of(part, &a[u], &e[u], per_e, what);
+        if (what & DENSE)
+            continue;
+        const vec others = v_mul(j[u].weight, w_round(w_mul(rest_without(k, &a[u], l[u].logit, &s[u]), per_e)));
+        g[u] = (patch){l[u].label, v_sub(v_set(0), others)};
+        h[u] = (patch){l[u].label, v_max(j[u].floor, others)};
+    }
+    EACH_STRAND(k, hessian_job, j, EACH_VECTOR(k, own_span(k), hessian_step(k, &p, i, count, whole, mine, what)));
     meet(k);
     if (what & DENSE)
         return;
-    const vec w = w_round(weights_of(k)), others = w_round(w_mul(rest_without(k, &a, l.logit, &s), per_e));
-    const vec h = v_max(v_set((real)b->hessian_floor), v_mul(w, others));
-    patch_labels(k, 0, b->y, b->ys, l.label, v_sub(v_set(0), v_mul(w, others)), 0);
+    patch_labels(k, 0, b->y, b->ys, g, 0);
     if (b->residual)
-        patch_labels(k, 0, b->h, b->hs, l.label, h, 0);
+        patch_labels(k, 0, b->h, b->hs, h, 0);
 }
 
 CSM_INLINE void label_hessian_body(batch k) { hessian_body(k, 0); }

@@ -23,10 +23,77 @@ enum { TILE_ROWS = 64 };
             }                                                                                   \
         }
 
+/* Two to four classes without gaps between the rows: n vectors hold V_LANES rows, and each vector of the turned ones is
+   chosen from them by n - 1 steps. Lane i of the result after step k is one of the (k + 2)-th vector, a lane of those
+   before it (step 0), or what it was. Turned in, vector `to` has class `to` of row i, which is element n i + to; turned
+   out, lane i of vector `to` is element V_LANES to + i, a class of a row. */
+enum { MOST_PACKED = 4 };
+
+#define CHOICE(k, i, from, lane)                                                                \
+    ((from) == (k) + 1 ? V_LANES + (lane) : (k) == 0 ? ((from) == 0 ? (lane) : 0) : (i))
+#define CHOICE_IN(n, to, k, i) CHOICE(k, i, ((n) * (i) + (to)) / V_LANES, ((n) * (i) + (to)) % V_LANES)
+#define CHOICE_OUT(n, to, k, i) CHOICE(k, i, (V_LANES * (to) + (i)) % (n), (V_LANES * (to) + (i)) / (n))
+
+/* n vectors v to n vectors `to`. */
+CSM_INLINE void choose_all(vec *to, const vec *v, int n, choice c[MOST_PACKED][MOST_PACKED - 1])
+{
+    EACH(j, n) {
+        to[j] = v_choose(v[0], v[1], c[j][0]);
+        EACH(k, n - 2) to[j] = v_choose(to[j], v[k + 2], c[j][k + 1]);
+    }
+}
+
+#define CHOICES(c, n, CHOICE_OF)                                                                \
+    choice c[MOST_PACKED][MOST_PACKED - 1];                                                     \
+    EACH(to, n) EACH(k, (n) - 1) {                                                              \
+        unsigned char lane[16];                                                                 \
+        _Pragma("GCC unroll 16") for (int i = 0; i < 16; i++)                                   \
+            lane[i] = (unsigned char)(CHOICE_OF(n, to, k, i));                                  \
+        c[to][k] = v_choice(lane);                                                              \
+    }
+
+CSM_INLINE void packed_in(elem *tile, const elem *x, ptrdiff_t rows, int n)
+{
+    CHOICES(c, n, CHOICE_IN)
+    for (ptrdiff_t r = 0; r < rows; r += V_LANES) {
+        vec v[MOST_PACKED], to[MOST_PACKED];
+        EACH(j, n) v[j] = v_load(x + r * n + j * V_LANES);
+        choose_all(to, v, n, c);
+        EACH(j, n) v_store(tile + j * TILE_ROWS + r, to[j]);
+    }
+}
+
+CSM_INLINE void packed_out(elem *y, const elem *tile, ptrdiff_t rows, int n)
+{
+    CHOICES(c, n, CHOICE_OUT)
+    for (ptrdiff_t r = 0; r < rows; r += V_LANES) {
+        vec v[MOST_PACKED], to[MOST_PACKED];
+        EACH(j, n) v[j] = v_load(tile + j * TILE_ROWS + r);
+        choose_all(to, v, n, c);
+        EACH(j, n) v_store(y + r * n + j * V_LANES, to[j]);
+    }
+}
+
+/* Turns what can be turned that way, whole vectors of rows; returns how many. */
+#define PACKED(name, turn)                                                                      \
+    static ptrdiff_t name(elem *to, const elem *from, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t n) \
+    {                                                                                           \
+        rows = V_LANES > 1 && stride == n ? rows / V_LANES * V_LANES : 0;                       \
+        switch (n) {                                                                            \
+        case 2: turn(to, from, rows, 2); return rows;                                           \
+        case 3: turn(to, from, rows, 3); return rows;                                           \
+        case 4: turn(to, from, rows, 4); return rows;                                           \
+        default: return 0;                                                                      \
+        }                                                                                       \
+    }
+
+PACKED(turn_in_packed, packed_in)
+PACKED(turn_out_packed, packed_out)
+
 /* `rows` rows of n classes, to a tile that has a line of TILE_ROWS rows for each class. */
 static void turn_in(elem *tile, const elem *x, ptrdiff_t xs, ptrdiff_t rows, ptrdiff_t n)
 {
-    for (ptrdiff_t r = 0; r < rows; r += V_LANES)
+    for (ptrdiff_t r = turn_in_packed(tile, x, xs, rows, n); r < rows; r += V_LANES)
         for (ptrdiff_t c = 0; c < n; c += V_LANES) {
             const ptrdiff_t here = rows - r < V_LANES ? rows - r : V_LANES, left = n - c < V_LANES ? n - c : V_LANES;
             vec v[V_LANES];
@@ -45,7 +112,7 @@ static void turn_in(elem *tile, const elem *x, ptrdiff_t xs, ptrdiff_t rows, ptr
 /* The same back. */
 static void turn_out(elem *y, ptrdiff_t ys, const elem *tile, ptrdiff_t rows, ptrdiff_t n)
 {
-    for (ptrdiff_t r = 0; r < rows; r += V_LANES)
+    for (ptrdiff_t r = turn_out_packed(y, tile, ys, rows, n); r < rows; r += V_LANES)
         for (ptrdiff_t c = 0; c < n; c += V_LANES) {
             const ptrdiff_t here = rows - r < V_LANES ? rows - r : V_LANES, left = n - c < V_LANES ? n - c : V_LANES;
             vec v[V_LANES];

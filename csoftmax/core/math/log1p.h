@@ -7,7 +7,7 @@
    Domain: 0 <= r <= 2^100; r = 0 gives 0, NaN gives NaN. Worst error 0.9 ULP (tests/test_accuracy.py). */
 
 /* m + log(1 + r), m finite, with one rounding at the end. */
-CSM_INLINE vec v_add_log1p(vec m, vec r)
+static CSM_SHARED vec v_add_log1p(vec m, vec r)
 {
     vec one = v_set(1), half = v_set((real)0.5);
     vec n = v_add(v_exponent(v_mul(v_add(one, r), v_set((real)0x1.6a09e6p-1))), one);   /* 1/sqrt(2) */

@@ -12,6 +12,14 @@ typedef struct {
     vec near, reach;    /* EXP_NEAR T', EXP_REACH T'                        */
 } temper;
 
+/* The n of a = f 2^n, f in [1/2, 1); -1022 of 0 and of subnormal numbers. */
+CSM_INLINE int exponent_of(double a)
+{
+    uint64_t u;
+    memcpy(&u, &a, sizeof u);
+    return (int)(u >> 52 & 0x7ff) - 1022;
+}
+
 /* Its first `bits` significant bits. */
 CSM_INLINE double leading_bits(double a, int bits)
 {

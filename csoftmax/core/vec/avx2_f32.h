@@ -99,7 +99,7 @@ CSM_INLINE mask v_lt(vec a, vec b) { return _mm256_cmp_ps(a, b, _CMP_LT_OQ); }
 CSM_INLINE mask v_le(vec a, vec b) { return _mm256_cmp_ps(a, b, _CMP_LE_OQ); }
 CSM_INLINE vec v_pick(mask m, vec a, vec b) { return _mm256_blendv_ps(b, a, m); }
 CSM_INLINE vec v_keep(mask m, vec a) { return _mm256_and_ps(m, a); }
-CSM_INLINE vec v_add_unless(mask m, vec a, vec b) { return _mm256_add_ps(a, _mm256_andnot_ps(m, b)); }
+CSM_INLINE vec v_add_if(mask m, vec a, vec b) { return _mm256_add_ps(a, _mm256_and_ps(m, b)); }
 CSM_INLINE int m_any(mask m) { return _mm256_movemask_ps(m) != 0; }
 
 /* The last bits of 1.5 2^23 + k + 127 are those of an exponent. */
@@ -135,6 +135,13 @@ CSM_INLINE vec v_zip_hi(vec a, vec b, int i)
 {
     return i == 2 ? _mm256_permute2f128_ps(a, b, 0x31)
          : i == 1 ? _mm256_shuffle_ps(a, b, 0xee) : _mm256_blend_ps(_mm256_movehdup_ps(a), b, 0xaa);
+}
+typedef __m256i choice;
+CSM_INLINE choice v_choice(const unsigned char *p) { return _mm256_cvtepu8_epi32(_mm_loadu_si128((const void *)p)); }
+CSM_INLINE vec v_choose(vec a, vec b, choice c)
+{
+    const vec from_b = _mm256_castsi256_ps(_mm256_slli_epi32(c, 28));
+    return _mm256_blendv_ps(_mm256_permutevar8x32_ps(a, c), _mm256_permutevar8x32_ps(b, c), from_b);
 }
 CSM_INLINE real v_first(vec a) { return _mm256_cvtss_f32(a); }
 CSM_INLINE vec v_lanes(void) { return _mm256_setr_ps(0, 1, 2, 3, 4, 5, 6, 7); }

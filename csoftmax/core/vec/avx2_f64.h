@@ -70,7 +70,7 @@ CSM_INLINE mask v_lt(vec a, vec b) { return _mm256_cmp_pd(a, b, _CMP_LT_OQ); }
 CSM_INLINE mask v_le(vec a, vec b) { return _mm256_cmp_pd(a, b, _CMP_LE_OQ); }
 CSM_INLINE vec v_pick(mask m, vec a, vec b) { return _mm256_blendv_pd(b, a, m); }
 CSM_INLINE vec v_keep(mask m, vec a) { return _mm256_and_pd(m, a); }
-CSM_INLINE vec v_add_unless(mask m, vec a, vec b) { return _mm256_add_pd(a, _mm256_andnot_pd(m, b)); }
+CSM_INLINE vec v_add_if(mask m, vec a, vec b) { return _mm256_add_pd(a, _mm256_and_pd(m, b)); }
 CSM_INLINE int m_any(mask m) { return _mm256_movemask_pd(m) != 0; }
 
 /* Through the bits of k + 1023 + 1.5 * 2^52, whose low end is that integer: AVX2 converts no float64 to int64. */
@@ -103,6 +103,18 @@ CSM_INLINE vec v_zip_lo(vec a, vec b, int i)
 CSM_INLINE vec v_zip_hi(vec a, vec b, int i)
 {
     return i == 1 ? _mm256_permute2f128_pd(a, b, 0x31) : _mm256_unpackhi_pd(a, b);
+}
+typedef __m256i choice;
+CSM_INLINE choice v_choice(const unsigned char *p) { return _mm256_cvtepu8_epi64(_mm_loadu_si128((const void *)p)); }
+/* Of lanes of half the size, 2c and 2c + 1. */
+CSM_INLINE vec v_choose(vec a, vec b, choice c)
+{
+    const __m256i low = _mm256_slli_epi64(c, 1), high = _mm256_or_si256(low, _mm256_set1_epi64x(1));
+    const __m256i halves = _mm256_or_si256(low, _mm256_slli_epi64(high, 32));
+    const __m256 from_a = _mm256_permutevar8x32_ps(_mm256_castpd_ps(a), halves);
+    const __m256 from_b = _mm256_permutevar8x32_ps(_mm256_castpd_ps(b), halves);
+    const __m256d is_b = _mm256_castsi256_pd(_mm256_slli_epi64(c, 61));
+    return _mm256_blendv_pd(_mm256_castps_pd(from_a), _mm256_castps_pd(from_b), is_b);
 }
 CSM_INLINE real v_first(vec a) { return _mm256_cvtsd_f64(a); }
 CSM_INLINE vec v_lanes(void) { return _mm256_setr_pd(0, 1, 2, 3); }

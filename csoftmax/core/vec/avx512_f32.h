@@ -70,7 +70,7 @@ CSM_INLINE mask v_lt(vec a, vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ)
 CSM_INLINE mask v_le(vec a, vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_LE_OQ); }
 CSM_INLINE vec v_pick(mask m, vec a, vec b) { return _mm512_mask_blend_ps(m, b, a); }
 CSM_INLINE vec v_keep(mask m, vec a) { return _mm512_maskz_mov_ps(m, a); }
-CSM_INLINE vec v_add_unless(mask m, vec a, vec b) { return _mm512_mask_add_ps(a, (mask)~m, a, b); }
+CSM_INLINE vec v_add_if(mask m, vec a, vec b) { return _mm512_mask_add_ps(a, m, a, b); }
 CSM_INLINE int m_any(mask m) { return m != 0; }
 
 CSM_INLINE vec v_lookup(const real *t, vec a)
@@ -106,6 +106,9 @@ CSM_INLINE vec v_zip_hi(vec a, vec b, int i)
     __m512i ones = _mm512_setr_epi32(1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31);
     return _mm512_permutex2var_ps(a, i == 2 ? quads : ones, b);
 }
+typedef __m512i choice;
+CSM_INLINE choice v_choice(const unsigned char *p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)p)); }
+CSM_INLINE vec v_choose(vec a, vec b, choice c) { return _mm512_permutex2var_ps(a, c, b); }
 CSM_INLINE real v_first(vec a) { return _mm512_cvtss_f32(a); }
 CSM_INLINE vec v_lanes(void)
 {

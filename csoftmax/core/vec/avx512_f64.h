@@ -42,7 +42,7 @@ CSM_INLINE mask v_lt(vec a, vec b) { return _mm512_cmp_pd_mask(a, b, _CMP_LT_OQ)
 CSM_INLINE mask v_le(vec a, vec b) { return _mm512_cmp_pd_mask(a, b, _CMP_LE_OQ); }
 CSM_INLINE vec v_pick(mask m, vec a, vec b) { return _mm512_mask_blend_pd(m, b, a); }
 CSM_INLINE vec v_keep(mask m, vec a) { return _mm512_maskz_mov_pd(m, a); }
-CSM_INLINE vec v_add_unless(mask m, vec a, vec b) { return _mm512_mask_add_pd(a, (mask)~m, a, b); }
+CSM_INLINE vec v_add_if(mask m, vec a, vec b) { return _mm512_mask_add_pd(a, m, a, b); }
 CSM_INLINE int m_any(mask m) { return m != 0; }
 
 CSM_INLINE vec v_lookup(const real *t, vec a)
@@ -69,5 +69,8 @@ CSM_INLINE vec v_zip_hi(vec a, vec b, int i)
     return i == 2 ? _mm512_shuffle_f64x2(a, b, _MM_SHUFFLE(3, 2, 3, 2))
          : i == 1 ? _mm512_permutex2var_pd(a, pairs, b) : _mm512_unpackhi_pd(a, b);
 }
+typedef __m512i choice;
+CSM_INLINE choice v_choice(const unsigned char *p) { return _mm512_cvtepu8_epi64(_mm_loadu_si128((const void *)p)); }
+CSM_INLINE vec v_choose(vec a, vec b, choice c) { return _mm512_permutex2var_pd(a, c, b); }
 CSM_INLINE real v_first(vec a) { return _mm512_cvtsd_f64(a); }
 CSM_INLINE vec v_lanes(void) { return _mm512_setr_pd(0, 1, 2, 3, 4, 5, 6, 7); }

@@ -43,7 +43,7 @@ CSM_INLINE mask v_lt(vec a, vec b) { return a < b; }
 CSM_INLINE mask v_le(vec a, vec b) { return a <= b; }
 CSM_INLINE vec v_pick(mask m, vec a, vec b) { return m ? a : b; }
 CSM_INLINE vec v_keep(mask m, vec a) { return m ? a : 0; }
-CSM_INLINE vec v_add_unless(mask m, vec a, vec b) { return m ? a : a + b; }
+CSM_INLINE vec v_add_if(mask m, vec a, vec b) { return m ? a + b : a; }
 CSM_INLINE int m_any(mask m) { return m; }
 
 CSM_INLINE uint32_t bits_of(vec a)
@@ -113,6 +113,9 @@ CSM_INLINE vec v_exponent(vec a) { return (vec)((int)(bits_of(a) >> 23 & 255) - 
 CSM_INLINE vec v_fold(vec a, int i) { (void)i; return a; }
 CSM_INLINE vec v_zip_lo(vec a, vec b, int i) { (void)b, (void)i; return a; }
 CSM_INLINE vec v_zip_hi(vec a, vec b, int i) { (void)a, (void)i; return b; }
+typedef int choice;
+CSM_INLINE choice v_choice(const unsigned char *p) { return *p; }
+CSM_INLINE vec v_choose(vec a, vec b, choice c) { return c ? b : a; }
 CSM_INLINE real v_first(vec a) { return a; }
 CSM_INLINE vec v_lanes(void) { return 0; }
 

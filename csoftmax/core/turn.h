@@ -146,7 +146,7 @@ CSM_INLINE void each_alone(const csm_block *b, csm_kernel *kernel, int along)
 /* A block of rows of few classes, by the kernel across rows. */
 static void turned(const csm_block *b, csm_kernel *across)
 {
-    elem x[FEW_CLASSES * TILE_ROWS], g[FEW_CLASSES * TILE_ROWS], h[FEW_CLASSES * TILE_ROWS];
+    _Alignas(64) elem x[FEW_CLASSES * TILE_ROWS], g[FEW_CLASSES * TILE_ROWS], h[FEW_CLASSES * TILE_ROWS];
     for (ptrdiff_t row = 0; row < b->rows; row += TILE_ROWS) {
         csm_block tile = *b;
         tile.rows = b->rows - row < TILE_ROWS ? b->rows - row : TILE_ROWS;

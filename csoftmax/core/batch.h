@@ -32,7 +32,7 @@ typedef struct {
 CSM_INLINE batch batch_of(const csm_block *b, ptrdiff_t row, ptrdiff_t rows, const temper *t,
                           int along, int unit, int width)
 {
-    batch k = {b, row, rows, along ? b->n / V_LANES : width > 1 || rows == V_LANES ? b->n : 0,
+    batch k = {b, row, rows, along ? b->n / V_LANES : 0,
                along ? (b->n + V_LANES - 1) / V_LANES : b->n, along ? b->n % V_LANES : rows, t, along, unit, width};
     return k;
 }
@@ -121,8 +121,8 @@ CSM_INLINE void meet(batch k)
 /* Whether the caller writes what there is one of in a row. */
 CSM_INLINE int leads(batch k) { return !(k.along && k.b->team) || k.b->team->me == 0; }
 
-/* A statement for the vectors of a span, `count` from the i-th on: whole ones, along V_GROUP at a time while there are
-   so many, then one by one; then those that are not whole. Of a wide batch the vectors of a class: all are whole.
+/* A statement for the vectors of a span, `count` from the i-th on: along, whole ones, V_GROUP at a time while there are
+   so many, then one by one, and the last one if it is not whole; across, those of a class, whole in a wide batch.
    `count` and `whole` are constants. */
 #define EACH_VECTOR(k, v, statement)                                                    \
     do {                                                                                \
@@ -139,7 +139,7 @@ CSM_INLINE int leads(batch k) { return !(k.along && k.b->team) || k.b->team->me 
             enum { count = V_GROUP, whole = 1 };                                        \
             statement;                                                                  \
         }                                                                               \
-        for (; i < full; i++) {                                                         \
+        for (; (k).along && i < full; i++) {                                            \
             enum { count = 1, whole = 1 };                                              \
             statement;                                                                  \
         }                                                                               \

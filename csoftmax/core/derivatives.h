@@ -380,11 +380,14 @@ PRODUCT(log_vjp_wide, products_wide, LOG_VJP, 1)
 PRODUCT(log_vjp_across, products_across, LOG_VJP, 0)
 SHORT_PRODUCT(log_vjp_short, LOG_VJP)
 
+/* Rows along of so few classes are turned as whole vectors: 4, 3 or none, at 16, 8 or 4 lanes. */
+enum { PACKED_PRODUCT = V_LANES / 2 - 1 < MOST_PACKED ? V_LANES / 2 - 1 : MOST_PACKED };
+
 /* Rows along: short ones together where T = 1, else turned. */
 CSM_INLINE void choose(const csm_block *b, csm_kernel *wide, csm_kernel *together, csm_kernel *across)
 {
     const int few = V_LANES > 1 && b->all_rows >= V_LANES && !b->temperatures;
-    if (few && b->temperature == 1 && b->n <= FEW_PRODUCT)
+    if (few && b->temperature == 1 && b->n > PACKED_PRODUCT && b->n <= FEW_PRODUCT)
         together(b);
     else if (few && b->n <= TURNED_PRODUCT)
         turned(b, across);

@@ -331,7 +331,7 @@ CSM_INLINE void hessian_body(batch k, int what)
     if (!(what & DENSE))
         labels_at(k, 0, l);
     meet(k);
-    exp_pass(k, s, what | SPLIT | KEEP_EXP, e);
+    exp_pass(k, s, what | SPLIT | KEEP_EXP | HESSIAN, e);
     summarise(k, s, e, a);
     EACH_PART(u, k) {
         const batch part = part_of(k, u);

@@ -99,7 +99,7 @@ typedef struct {
 /* What a pass does besides; constants at each use. KEEP_EXP: where there is a y. SPLIT: the max is left out where
    what remains counts: where one logit holds nearly all of S, S - e is lost by subtraction, but the sum of the others
    is right to the last bits. */
-enum { KEEP_EXP = 1, SPLIT = 2, DENSE = 4, ENTROPY = 8, WEIGHED = 16, IGNORES = 32 };
+enum { KEEP_EXP = 1, SPLIT = 2, DENSE = 4, ENTROPY = 8, WEIGHED = 16, IGNORES = 32, HESSIAN = 64 };
 
 /* c of a vector: what the loss counts of (m - x)/T + L. That is g, or WEIGHED, w (keep g + smooth); see losses.h. */
 CSM_INLINE vec coefficient(batch k, const strand *p, ptrdiff_t i, int u, int whole, int what)
@@ -115,6 +115,18 @@ CSM_INLINE vec coefficient(batch k, const strand *p, ptrdiff_t i, int u, int who
     return k.along && !whole ? v_keep(m_first(k.lanes), c) : c;
 }
 
+/* Asks for what is `next`: along for the logits, across for all there is. */
+CSM_INLINE void fetch_next(batch k, const strand *p, ptrdiff_t i, int count, int what)
+{
+    EACH(u, count) __builtin_prefetch(p->x + i * p->xs + u * V_LANES + p->next);
+    if (!k.along && what & DENSE && p->g)
+        EACH(u, count) __builtin_prefetch(p->g + i * p->gs + u * V_LANES + p->next);
+    if (!k.along && what & KEEP_EXP && p->y)
+        EACH(u, count) __builtin_prefetch(p->y + i * p->ys + u * V_LANES + p->next, 1);
+    if (!k.along && what & HESSIAN)
+        EACH(u, count) __builtin_prefetch(p->h + i * p->hs + u * V_LANES + p->next, 1);
+}
+
 /* `count` vectors of a strand from the i-th on. They are added in `wide`: each rounding in `real` would cost a softmax
    an ULP where one logit holds most of the sum (docs/decisions/0002). A coefficient of 0 takes no part whatever its
    logit: 0 * inf = 0. Meanwhile other logits are fetched: this pass computes, the others move. */
@@ -123,9 +135,7 @@ CSM_INLINE void exp_step(batch k, const strand *p, ptrdiff_t i, int count, int w
 {
     vec x[4], e[4];
     if (whole)
-        EACH(u, count) __builtin_prefetch(p->x + i * p->xs + u * V_LANES + p->next);
-    if (whole && !k.along && what & KEEP_EXP && p->y)
-        EACH(u, count) __builtin_prefetch(p->y + i * p->ys + u * V_LANES + p->next, 1);
+        fetch_next(k, p, i, count, what);
     EACH(u, count) e[u] = x[u] = load_at(k, p->x, i, u, p->xs, whole, -INFINITY);
     exp_many(e, count, s, !k.along, k.t, k.unit);
     if (what & KEEP_EXP && p->y)

@@ -27,7 +27,7 @@ enum { TILE_ROWS = 64 };
    chosen from them by n - 1 steps. Lane i of the result after step k is one of the (k + 2)-th vector, a lane of those
    before it (step 0), or what it was. Turned in, vector `to` has class `to` of row i, which is element n i + to; turned
    out, lane i of vector `to` is element V_LANES to + i, a class of a row. */
-enum { MOST_PACKED = 4 };
+enum { MOST_PACKED = V_LANES > 4 ? 4 : 3 };     /* of four lanes four classes are a square: that is faster */
 
 #define CHOICE(k, i, from, lane)                                                                \
     ((from) == (k) + 1 ? V_LANES + (lane) : (k) == 0 ? ((from) == 0 ? (lane) : 0) : (i))
@@ -35,7 +35,7 @@ enum { MOST_PACKED = 4 };
 #define CHOICE_OUT(n, to, k, i) CHOICE(k, i, (V_LANES * (to) + (i)) % (n), (V_LANES * (to) + (i)) / (n))
 
 /* n vectors v to n vectors `to`. */
-CSM_INLINE void choose_all(vec *to, const vec *v, int n, choice c[MOST_PACKED][MOST_PACKED - 1])
+CSM_INLINE void choose_all(vec *to, const vec *v, int n, choice c[4][3])
 {
     EACH(j, n) {
         to[j] = v_choose(v[0], v[1], c[j][0]);
@@ -44,7 +44,7 @@ CSM_INLINE void choose_all(vec *to, const vec *v, int n, choice c[MOST_PACKED][M
 }
 
 #define CHOICES(c, n, CHOICE_OF)                                                                \
-    choice c[MOST_PACKED][MOST_PACKED - 1];                                                     \
+    choice c[4][3];                                                                             \
     EACH(to, n) EACH(k, (n) - 1) {                                                              \
         unsigned char lane[16];                                                                 \
         _Pragma("GCC unroll 16") for (int i = 0; i < 16; i++)                                   \
@@ -56,7 +56,7 @@ CSM_INLINE void packed_in(elem *tile, const elem *x, ptrdiff_t rows, int n)
 {
     CHOICES(c, n, CHOICE_IN)
     for (ptrdiff_t r = 0; r < rows; r += V_LANES) {
-        vec v[MOST_PACKED], to[MOST_PACKED];
+        vec v[4], to[4];
         EACH(j, n) v[j] = v_load(x + r * n + j * V_LANES);
         choose_all(to, v, n, c);
         EACH(j, n) v_store(tile + j * TILE_ROWS + r, to[j]);
@@ -67,7 +67,7 @@ CSM_INLINE void packed_out(elem *y, const elem *tile, ptrdiff_t rows, int n)
 {
     CHOICES(c, n, CHOICE_OUT)
     for (ptrdiff_t r = 0; r < rows; r += V_LANES) {
-        vec v[MOST_PACKED], to[MOST_PACKED];
+        vec v[4], to[4];
         EACH(j, n) v[j] = v_load(tile + j * TILE_ROWS + r);
         choose_all(to, v, n, c);
         EACH(j, n) v_store(y + r * n + j * V_LANES, to[j]);
@@ -78,7 +78,7 @@ CSM_INLINE void packed_out(elem *y, const elem *tile, ptrdiff_t rows, int n)
 #define PACKED(name, turn)                                                                      \
     static ptrdiff_t name(elem *to, const elem *from, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t n) \
     {                                                                                           \
-        rows = V_LANES > 1 && stride == n ? rows / V_LANES * V_LANES : 0;                       \
+        rows = n <= MOST_PACKED && stride == n ? rows / V_LANES * V_LANES : 0;                  \
         switch (n) {                                                                            \
         case 2: turn(to, from, rows, 2); return rows;                                           \
         case 3: turn(to, from, rows, 3); return rows;                                           \

@@ -121,7 +121,7 @@ CSM_INLINE void fetch_next(batch k, const strand *p, ptrdiff_t i, int count, int
     EACH(u, count) __builtin_prefetch(p->x + i * p->xs + u * V_LANES + p->next);
     if (!k.along && what & DENSE && p->g)
         EACH(u, count) __builtin_prefetch(p->g + i * p->gs + u * V_LANES + p->next);
-    if (!k.along && what & KEEP_EXP && p->y)
+    if (!k.along && p->y)
         EACH(u, count) __builtin_prefetch(p->y + i * p->ys + u * V_LANES + p->next, 1);
     if (!k.along && what & HESSIAN)
         EACH(u, count) __builtin_prefetch(p->h + i * p->hs + u * V_LANES + p->next, 1);

@@ -14,8 +14,9 @@
 
    `along`, `unit` (T = 1) and `width` are constants wherever these functions are inlined. */
 
-/* Up to so many classes rows along are turned into rows across (docs/decisions/0005). */
-enum { FEW_CLASSES = 48 };
+/* Up to so many classes rows along are turned into rows across, and up to MORE_CLASSES if there are many rows, of which
+   the last, fewer than a wide batch, take longer (docs/decisions/0017). */
+enum { FEW_CLASSES = 48, MORE_CLASSES = 100 };
 
 /* Of vectors that stand side by side; without vectors there is no more than one. */
 enum { WIDTH = V_LANES > 1 ? 4 : 1 };
@@ -23,7 +24,7 @@ enum { WIDTH = V_LANES > 1 ? 4 : 1 };
 typedef struct {
     const csm_block *b;
     ptrdiff_t row, rows;            /* first row in the block; rows of the batch                    */
-    ptrdiff_t full, count, lanes;   /* of a strand: whole vectors, all; lanes of one that is not    */
+    ptrdiff_t full, count, lanes;   /* of a strand: whole vectors along, all; lanes of one that is not */
     const temper *t;
     int along, unit;
     int width;                      /* of a statistic: vectors, WIDTH or 1                          */

@@ -45,46 +45,46 @@ static ptrdiff_t batch_rows(const csm_block *b, int along)
 #define UNIT_KERNEL(name, body, ALONG)                      \
     static void name(const csm_block *b) { EACH_BATCH(body, ALONG, 1); }
 
-/* A kernel along rows that turns those of up to `few` classes; `wide` takes the others. */
-#define TURNING(name, wide, across, few)                                            \
-    static void name(const csm_block *b)                                            \
-    {                                                                               \
-        if (V_LANES > 1 && b->n <= (few) && b->all_rows >= V_LANES)                 \
-            turned(b, across);                                                      \
-        else                                                                        \
-            wide(b);                                                                \
+/* A kernel along rows that turns those of few classes; `wide` takes the others. */
+#define TURNING(name, wide, across)                         \
+    static void name(const csm_block *b)                    \
+    {                                                       \
+        if (pays_to_turn(b))                                \
+            turned(b, across);                              \
+        else                                                \
+            wide(b);                                        \
     }
 
 KERNEL(softmax_wide, softmax_body, 1)
 KERNEL(softmax_across, softmax_body, 0)
-TURNING(softmax_along, softmax_wide, softmax_across, FEW_CLASSES)
+TURNING(softmax_along, softmax_wide, softmax_across)
 KERNEL(log_softmax_wide, log_softmax_body, 1)
 KERNEL(log_softmax_across, log_softmax_body, 0)
-TURNING(log_softmax_along, log_softmax_wide, log_softmax_across, FEW_CLASSES)
+TURNING(log_softmax_along, log_softmax_wide, log_softmax_across)
 KERNEL(logsumexp_wide, logsumexp_body, 1)
 KERNEL(logsumexp_across, logsumexp_body, 0)
-TURNING(logsumexp_along, logsumexp_wide, logsumexp_across, FEW_CLASSES)
+TURNING(logsumexp_along, logsumexp_wide, logsumexp_across)
 KERNEL(entropy_wide, entropy_body, 1)
 KERNEL(entropy_across, entropy_body, 0)
-TURNING(entropy_along, entropy_wide, entropy_across, FEW_CLASSES)
+TURNING(entropy_along, entropy_wide, entropy_across)
 KERNEL(selective_wide, selective_body, 1)
 KERNEL(selective_across, selective_body, 0)
-TURNING(selective_along, selective_wide, selective_across, FEW_CLASSES)
+TURNING(selective_along, selective_wide, selective_across)
 KERNEL(label_wide, label_body, 1)
 KERNEL(label_across, label_body, 0)
-TURNING(label_along, label_wide, label_across, FEW_CLASSES)
+TURNING(label_along, label_wide, label_across)
 UNIT_KERNEL(probability_wide, probability_body, 1)
 UNIT_KERNEL(probability_across, probability_body, 0)
-TURNING(probability_along, probability_wide, probability_across, FEW_CLASSES)
+TURNING(probability_along, probability_wide, probability_across)
 KERNEL(dense_wide, dense_body, 1)
 KERNEL(dense_across, dense_body, 0)
-TURNING(dense_along, dense_wide, dense_across, FEW_CLASSES)
+TURNING(dense_along, dense_wide, dense_across)
 UNIT_KERNEL(label_hessian_wide, label_hessian_body, 1)
 UNIT_KERNEL(label_hessian_across, label_hessian_body, 0)
-TURNING(label_hessian_along, label_hessian_wide, label_hessian_across, FEW_CLASSES)
+TURNING(label_hessian_along, label_hessian_wide, label_hessian_across)
 UNIT_KERNEL(dense_hessian_wide, dense_hessian_body, 1)
 UNIT_KERNEL(dense_hessian_across, dense_hessian_body, 0)
-TURNING(dense_hessian_along, dense_hessian_wide, dense_hessian_across, FEW_CLASSES)
+TURNING(dense_hessian_along, dense_hessian_wide, dense_hessian_across)
 
 /* Of labels alone; of probabilities as they are, at T = 1; of all that is smoothed or weighted, labels too. */
 static void label_loss_along(const csm_block *b) { b->smooth != 0 ? dense_along(b) : label_along(b); }

@@ -42,9 +42,11 @@ CSM_INLINE ptrdiff_t place(batch k, ptrdiff_t i, ptrdiff_t j, ptrdiff_t stride)
     return k.along ? (k.row + i) * stride + j : j * stride + k.row + i;
 }
 
-/* Few classes of rows that are lanes are compared with the labels one by one: reading and writing single numbers of
-   vectors, which waits for the stores before, takes longer. */
-CSM_INLINE int compares(batch k) { return !k.along && k.b->n <= FEW_CLASSES; }
+/* Up to so many classes of rows that are lanes are compared with the labels one by one: reading and writing single
+   numbers of vectors, which waits for the stores before, takes longer. */
+enum { FEW_LABELS = 32 };
+
+CSM_INLINE int compares(batch k) { return !k.along && k.b->n <= FEW_LABELS; }
 
 /* What the labels in one slot of the rows bring: their logits, and what is added to c at them, 0 without a label. */
 typedef struct { vec label, logit, coefficient; } labelled;

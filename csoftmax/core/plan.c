@@ -117,7 +117,8 @@ static void measure_stage(plan *p)
     const int shared = p->staged[X] && p->staged[Y] && p->call->op != CSM_JACOBIAN;
     const ptrdiff_t arrays = p->staged[X] + p->staged[G] + p->staged[Y] + p->staged[H] - shared;
     const ptrdiff_t row = arrays * p->n * csm_itemsize(p->call->dtype) + 1;
-    const ptrdiff_t grain = grain_of(p), fit = STAGE_BYTES / row / grain * grain, most = fit > grain ? fit : grain;
+    const ptrdiff_t fit = STAGE_BYTES / row, least = grain_of(p);
+    const ptrdiff_t most = fit >= ROW_GRAIN ? fit / ROW_GRAIN * ROW_GRAIN : fit > least ? fit : least;
     p->stage_rows = !arrays ? PTRDIFF_MAX : most < p->count ? most : p->count;
     p->stage_bytes = arrays ? (size_t)(p->stage_rows * row + 63) / 64 * 64 : 0;
 }

@@ -5,8 +5,8 @@
    A square of V_LANES rows by V_LANES classes is transposed in registers: step i exchanges bit i of the number of
    a vector with bit i of the number of a lane. */
 
-/* Rows that are turned at a time. */
-enum { TILE_ROWS = 64 };
+/* Rows that are turned at a time: a wide batch. */
+enum { TILE_ROWS = WIDTH * V_LANES };
 
 /* Step i in the blocks of 2^(i+1) vectors that begin below n; without the second halves that begin at n or above
    where `all` is 0. */
@@ -143,10 +143,16 @@ CSM_INLINE void each_alone(const csm_block *b, csm_kernel *kernel, int along)
     }
 }
 
+CSM_INLINE int pays_to_turn(const csm_block *b)
+{
+    const int few = b->n <= FEW_CLASSES;
+    return V_LANES > 1 && b->n <= MORE_CLASSES && b->all_rows >= (few ? V_LANES : 4 * TILE_ROWS);
+}
+
 /* A block of rows of few classes, by the kernel across rows. */
 static void turned(const csm_block *b, csm_kernel *across)
 {
-    _Alignas(64) elem x[FEW_CLASSES * TILE_ROWS], g[FEW_CLASSES * TILE_ROWS], h[FEW_CLASSES * TILE_ROWS];
+    _Alignas(64) elem x[MORE_CLASSES * TILE_ROWS], g[MORE_CLASSES * TILE_ROWS], h[MORE_CLASSES * TILE_ROWS];
     for (ptrdiff_t row = 0; row < b->rows; row += TILE_ROWS) {
         csm_block tile = *b;
         tile.rows = b->rows - row < TILE_ROWS ? b->rows - row : TILE_ROWS;

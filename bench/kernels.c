@@ -14,8 +14,9 @@ static const char *const names[CSM_OPS] = {
     "Jacobian", "vjp", "log_vjp", "log_jvp",
 };
 static const struct { ptrdiff_t rows, n; int layout; } shapes[] = {
-    {10000, 3, CSM_ALONG}, {10000, 10, CSM_ALONG}, {4096, 32, CSM_ALONG}, {4096, 128, CSM_ALONG},
-    {64, 1000, CSM_ALONG}, {1024, 1000, CSM_ALONG}, {8, 4096, CSM_ALONG}, {8, 32000, CSM_ALONG}, {100000, 10, CSM_ACROSS},
+    {10000, 3, CSM_ALONG}, {10000, 10, CSM_ALONG}, {4096, 32, CSM_ALONG}, {4096, 100, CSM_ALONG}, {4096, 128, CSM_ALONG},
+    {64, 1000, CSM_ALONG}, {1024, 1000, CSM_ALONG}, {8, 4096, CSM_ALONG}, {8, 32000, CSM_ALONG},
+    {100000, 10, CSM_ACROSS},
 };
 
 static double seconds(void)

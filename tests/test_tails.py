@@ -100,6 +100,8 @@ LAYOUTS = {
     "columns": Layout(None, 5, axis=0),
     "pairs of columns": Layout(None, 2, axis=0),
     "rows with gaps": Layout(3, None, axis=1, gap=2),
+    "rows of three": Layout(None, 3, axis=1),
+    "rows of ten": Layout(None, 10, axis=1),
 }
 
 

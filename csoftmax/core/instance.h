@@ -16,13 +16,15 @@ static ptrdiff_t batch_rows(const csm_block *b, int along)
     return fit < 1 ? 1 : fit;
 }
 
+/* Across, wide batches while there are so many rows; then, and along, of one vector of rows or less. */
 #define EACH_BATCH(body, ALONG, UNIT)                                                                   \
     do {                                                                                                \
         temper t = temper_of(UNIT ? 1 : b->temperature);                                                \
-        const ptrdiff_t most = batch_rows(b, ALONG), wide = WIDTH * V_LANES;                            \
+        const int widens = !(ALONG) && WIDTH > 1 && !b->temperatures;                                   \
+        const ptrdiff_t most = batch_rows(b, ALONG);                                                    \
         ptrdiff_t row = 0, rows;                                                                        \
-        for (; !(ALONG) && WIDTH > 1 && !b->temperatures && row + wide <= b->rows; row += wide)         \
-            body(batch_of(b, row, wide, &t, ALONG, UNIT, WIDTH));                                       \
+        for (; widens && row + WIDTH * V_LANES <= b->rows; row += WIDTH * V_LANES)                      \
+            body(batch_of(b, row, WIDTH * V_LANES, &t, ALONG, UNIT, WIDTH));                            \
         for (; row < b->rows; row += rows) {                                                            \
             rows = b->rows - row < most ? b->rows - row : most;                                         \
             if (!UNIT && b->temperatures)                                                               \

@@ -218,7 +218,7 @@ CSM_INLINE void loss_body(batch k, int what)
     shift s[WIDTH];
     sums e[WIDTH];
     summary a[WIDTH];
-    wide per_e[WIDTH];
+    wide C[WIDTH], per_e[WIDTH];
     scaling y[WIDTH];
     patch own[WIDTH];
     max_pass(k, m);
@@ -235,17 +235,17 @@ CSM_INLINE void loss_body(batch k, int what)
     }
     exp_pass(k, s, what | SPLIT | KEEP_EXP, e);
     summarise(k, s, e, a);
-    EACH_PART(u, k) per_e[u] = finish_loss(part_of(k, u), &j[u], &s[u], &e[u], &a[u], what);
+    EACH_PART(u, k) C[u] = finish_loss(part_of(k, u), &j[u], &s[u], &e[u], &a[u], what);
     if (!b->y)
         return;
 
     EACH_PART(u, k) {
-        per_e[u] = w_div(w_mul(j[u].scale, per_e[u]), a[u].S);
+        per_e[u] = w_div(w_mul(j[u].scale, C[u]), a[u].S);
         y[u] = scaling_of(part_of(k, u), per_e[u], v_sub(v_set(0), w_round(j[u].scale)), what);
     }
     scale_pass(k, y, what);
     meet(k);
-    if (b->label && b->slots == 1 && !(what & DENSE) && b->z_loss == 0) {
+    if (is_single(b, what)) {
         EACH_PART(u, k) {
             const wide rest = rest_without(k, &a[u], j[u].label.logit, &s[u]);
             own[u] = (patch){j[u].label.label, v_sub(v_set(0), w_round(w_mul(per_e[u], rest)))};

@@ -8,7 +8,7 @@ CSM_INLINE void softmax_body(batch k)
     scaling j[WIDTH];
     max_and_shift(k, s);
     exp_pass(k, s, KEEP_EXP, e);
-    EACH_PART(u, k) j[u] = scaling_of(k, w_div(w_set(1), e[u].other), s[u].m, 0);
+    EACH_PART(u, k) j[u] = scaling_of(k, w_div(w_set(1), e[u].other), v_set(0), 0);
     scale_pass(k, j, 0);
 }
 

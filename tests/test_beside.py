@@ -1,0 +1,56 @@
+"""A row's bits do not depend on the rows beside it: kernels take rows by fours of vectors, by one, or by what is left."""
+
+import numpy as np
+import pytest
+
+ROWS = 150
+FEWER = (16, 17, 31, 33, 63, 64, 65, 100, 129)
+"""At least as many as the widest vector has lanes: below, rows of few classes are computed another way."""
+CLASSES = (2, 3, 4, 5, 10, 17, 48)
+
+
+def cut(results, rows, axis):
+    """The results of the first rows alone. `results` lie along `axis`, or have one number per row."""
+    return [np.asarray(a)[:rows] if a.ndim == 1 or axis else np.asarray(a)[:, :rows] for a in results]
+
+
+def every_result(csm, arrays, axis):
+    x, p, labels, weight = arrays
+    options = {"axis": axis, "reduction": "none", "return_grad": True}
+    yield csm.softmax(x, axis=axis)
+    yield csm.softmax(x, axis=axis, temperature=0.7)
+    yield csm.log_softmax(x, axis=axis)
+    yield csm.logsumexp(x, axis=axis)
+    yield csm.softmax_entropy(x, axis=axis)
+    yield csm.softmax_vjp(p, x, axis=axis)
+    yield csm.log_softmax_vjp(p, x, axis=axis)
+    yield from csm.cross_entropy(x, labels, **options)
+    yield from csm.cross_entropy(x, labels, **options, z_loss=1e-3, temperature=2)
+    yield from csm.cross_entropy(x, p, **options)
+    yield from csm.cross_entropy(x, p, **options, label_smoothing=0.1, weight=weight)
+    if axis:
+        yield from csm.softmax_grad_hess(x, labels % x.shape[axis])
+        yield csm.softmax_jacobian(p)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("classes", CLASSES)
+def test_rows_beside_a_row_do_not_count(csm, classes, dtype, axis):
+    rng = np.random.default_rng(classes)
+    x, p = 3 * rng.standard_normal((ROWS, classes)), rng.dirichlet(np.ones(classes), ROWS)
+    labels = rng.integers(0, classes, ROWS)
+    labels[7::11] = -100
+    weight = rng.uniform(0.5, 2, classes)
+    if not axis:
+        x, p = x.T, p.T
+
+    def given(rows):
+        some = [np.ascontiguousarray(a[:rows] if axis else a[:, :rows], dtype) for a in (x, p)]
+        return *some, labels[:rows], weight
+
+    whole = list(every_result(csm, given(ROWS), axis))
+    for rows in FEWER:
+        alone = list(every_result(csm, given(rows), axis))
+        for a, b in zip(cut(whole, rows, axis), alone, strict=True):
+            np.testing.assert_array_equal(a, b)

@@ -1,4 +1,4 @@
-"""A row's bits do not depend on the rows beside it: kernels take rows by fours of vectors, by one, or by what is left."""
+"""A row has the same bits whatever rows are beside it: kernels take rows by four vectors, by one, or what is left."""
 
 import numpy as np
 import pytest

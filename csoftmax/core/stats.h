@@ -157,7 +157,7 @@ CSM_INLINE void exp_step(batch k, const strand *p, ptrdiff_t i, int count, int w
             to->count = v_add_if(same, to->count, v_set(1));
         }
     }
-    if (k.along && count == 4) {
+    if (k.along && count == 4) {        /* four of one row */
         sum->other = w_add_four(sum->other, e[0], e[1], e[2], e[3]);
     } else {
         EACH(u, count) sum[owner(k, u)].other = w_add(sum[owner(k, u)].other, e[u]);

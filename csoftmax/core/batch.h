@@ -158,7 +158,7 @@ CSM_INLINE int leads(batch k) { return !(k.along && k.b->team) || k.b->team->me 
         real lane[fields][V_LANES];                                                     \
         for (int f = 0; (k).along && f < fields; f++)                                   \
             v_put(lane[f], ((const vec *)(all))[f]);                                    \
-        for (ptrdiff_t r = 0; r < ((k).along ? (k).rows : 1); r++) {                    \
+        for (ptrdiff_t r = 0; r < strands(k); r++) {                                    \
             const strand p = strand_of(k, r);                                           \
             vec of_row[fields];                                                         \
             for (int f = 0; (k).along && f < fields; f++)                               \

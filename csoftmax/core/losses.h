@@ -1,5 +1,5 @@
 /* Cross-entropy and its gradient, of labels or of target probabilities t, and their diagonal Hessian.
-   Includes nothing; needs stats.h before it. The letters are those of docs/derivation.md:
+   Includes nothing; needs stats.h and maps.h before it. The letters are those of docs/derivation.md:
 
      row loss   l = s (sum c_j (L_m + (m - x_j)/T) + z logsumexp(x/T)^2),   L_m = log(S/e_m)
      gradient   dl/dx_j = s/T ((C + 2 z logsumexp) p_j - c_j),              C = sum c_j
@@ -270,15 +270,15 @@ CSM_INLINE void dense_body(batch k) { loss_body(k, IGNORES | DENSE | WEIGHED); }
 CSM_INLINE void selective_body(batch k)
 {
     const csm_block *b = k.b;
-    gist a[WIDTH];
+    logarithm j[WIDTH];
     labelled l[WIDTH];
-    gist_of(k, a);
+    logarithms_of(k, j);
     for (ptrdiff_t slot = 0; slot < b->slots; slot++) {
         labels_at(k, slot, l);
         EACH_PART(u, k) {
             const batch part = part_of(k, u);
             real lane[V_LANES];
-            v_put(lane, v_sub(drop(l[u].logit, a[u].m, k.t, k.unit), v_log1p(a[u].ratio)));
+            v_put(lane, v_sub(drop(l[u].logit, j[u].m, k.t, k.unit), j[u].L));
             for (ptrdiff_t i = 0; i < part.rows && leads(k); i++)
                 ((real *)b->r)[(part.row + i) * b->slots + slot] = lane[i];
         }

@@ -44,8 +44,15 @@ CSM_INLINE void gist_of(batch k, gist *a)
         (k.along ? gist_along : k.width > 1 ? gist_wide : gist_across)(k.b, k.row, k.rows, k.t, a);
 }
 
-/* y = (x - m)/T - L. */
+/* log p is (x - m)/T - L. */
 typedef struct { vec m, L; } logarithm;
+
+CSM_INLINE void logarithms_of(batch k, logarithm *j)
+{
+    gist a[WIDTH];
+    gist_of(k, a);
+    EACH_PART(u, k) j[u] = (logarithm){a[u].m, v_log1p(a[u].ratio)};
+}
 
 CSM_INLINE void log_softmax_step(batch k, const strand *p, ptrdiff_t i, int count, int whole, const logarithm *all)
 {
@@ -58,10 +65,8 @@ CSM_INLINE void log_softmax_step(batch k, const strand *p, ptrdiff_t i, int coun
 
 CSM_INLINE void log_softmax_body(batch k)
 {
-    gist a[WIDTH];
     logarithm j[WIDTH];
-    gist_of(k, a);
-    EACH_PART(u, k) j[u] = (logarithm){a[u].m, v_log1p(a[u].ratio)};
+    logarithms_of(k, j);
     EACH_STRAND(k, logarithm, j, EACH_VECTOR(k, own_span(k), log_softmax_step(k, &p, i, count, whole, mine)));
 }
 

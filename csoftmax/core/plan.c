@@ -111,7 +111,8 @@ static void join_jacobians(plan *p)
     }
 }
 
-/* Scratch of a thread: x and y share theirs, but for Jacobians; g and h have their own. And a byte a row. */
+/* Scratch of a thread: x and y share theirs, but for Jacobians; g and h have their own. And a byte a row. Where it
+   holds ROW_GRAIN rows and more, it takes whole grains of them: no wide batch is cut. */
 static void measure_stage(plan *p)
 {
     const int shared = p->staged[X] && p->staged[Y] && p->call->op != CSM_JACOBIAN;

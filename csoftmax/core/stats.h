@@ -98,7 +98,7 @@ typedef struct {
 
 /* What a pass does besides; constants at each use. KEEP_EXP: where there is a y. SPLIT: the max is left out where
    what remains counts: where one logit holds nearly all of S, S - e is lost by subtraction, but the sum of the others
-   is right to the last bits. */
+   is right to the last bits. HESSIAN: there is an h. */
 enum { KEEP_EXP = 1, SPLIT = 2, DENSE = 4, ENTROPY = 8, WEIGHED = 16, IGNORES = 32, HESSIAN = 64 };
 
 /* c of a vector: what the loss counts of (m - x)/T + L. That is g, or WEIGHED, w (keep g + smooth); see losses.h. */

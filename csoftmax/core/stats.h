@@ -115,7 +115,8 @@ CSM_INLINE vec coefficient(batch k, const strand *p, ptrdiff_t i, int u, int who
     return k.along && !whole ? v_keep(m_first(k.lanes), c) : c;
 }
 
-/* Asks for what is `next`: along for the logits, across for all there is. */
+/* Asks for what is `next`: along for the logits, across for all there is. And along for what a later pass writes of this
+   row, if it stays until then. */
 CSM_INLINE void fetch_next(batch k, const strand *p, ptrdiff_t i, int count, int what)
 {
     EACH(u, count) __builtin_prefetch(p->x + i * p->xs + u * V_LANES + p->next);
@@ -123,6 +124,10 @@ CSM_INLINE void fetch_next(batch k, const strand *p, ptrdiff_t i, int count, int
         EACH(u, count) __builtin_prefetch(p->g + i * p->gs + u * V_LANES + p->next);
     if (!k.along && p->y)
         EACH(u, count) __builtin_prefetch(p->y + i * p->ys + u * V_LANES + p->next, 1);
+    if (k.along && p->stays && !(what & KEEP_EXP) && p->y)
+        EACH(u, count) __builtin_prefetch(p->y + i * p->ys + u * V_LANES, 1);
+    if (k.along && p->stays && what & HESSIAN)
+        EACH(u, count) __builtin_prefetch(p->h + i * p->hs + u * V_LANES, 1);
     if (!k.along && what & HESSIAN)
         EACH(u, count) __builtin_prefetch(p->h + i * p->hs + u * V_LANES + p->next, 1);
 }

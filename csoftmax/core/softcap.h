@@ -3,10 +3,11 @@
    With v = e^(-2 abs(x)/cap): tanh = (1 - v)/(1 + v), and its derivative 4v/(1 + v)^2 does not cancel as 1 - tanh^2
    does. The capped logit is right to cap 2^-23 (float32) in absolute terms, which is what a softmax feels. */
 
+/* v, rounded once where it is subnormal. */
 CSM_INLINE vec decay(vec x, const temper *t)
 {
-    const shift none = shift_of(v_set(0), v_set(0), t, 0);
-    return v_exp(v_sub(v_set(0), v_abs(x)), &none, t, 0);
+    const shift s = shift_of(v_set(0), v_set(EXP_LIFT), t, 0);
+    return v_mul(v_exp(v_sub(v_set(0), v_abs(x)), &s, t, 0), v_power(v_set(EXP_MAGIC + EXP_BIAS - EXP_LIFT)));
 }
 
 CSM_INLINE vec capped(vec x, vec cap, const temper *t)

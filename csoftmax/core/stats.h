@@ -115,8 +115,8 @@ CSM_INLINE vec coefficient(batch k, const strand *p, ptrdiff_t i, int u, int who
     return k.along && !whole ? v_keep(m_first(k.lanes), c) : c;
 }
 
-/* Asks for what is `next`: along for the logits, across for all there is. And along for what a later pass writes of this
-   row, if it stays until then. */
+/* Asks for what is `next`: along for the logits, across for all there is. Along also for what a later pass writes of
+   this row, if it stays until then. */
 CSM_INLINE void fetch_next(batch k, const strand *p, ptrdiff_t i, int count, int what)
 {
     EACH(u, count) __builtin_prefetch(p->x + i * p->xs + u * V_LANES + p->next);

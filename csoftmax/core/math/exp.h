@@ -21,8 +21,8 @@
 /* What is taken off the logits of a row (or of V_LANES rows, one a lane). */
 typedef struct {
     vec c;              /* subtracted first, exactly: 0, or the max         */
-    vec base;           /* n0, the power of two, plus EXP_MAGIC/V_TABLE     */
-    vec floor;          /* (x - c) 2^-k is raised to this: e is 0 below     */
+    vec base;           /* n0, the power of two, and what brings n - base to where its bits are read */
+    vec floor;          /* (x - c) 2^-k is raised to this, where e is 0     */
     vec m;              /* the largest logit                                */
 } shift;
 
@@ -34,8 +34,9 @@ CSM_INLINE shift shift_of(vec m, vec lift, const temper *t, int unit)
     d = v_keep(near, d);
     shift s;
     s.c = v_pick(near, v_set(0), m);
-    s.base = v_add(v_sub(multiple(d, t), lift), v_set(EXP_MAGIC / V_TABLE));
-    s.floor = v_sub(d, t->reach);
+    const vec n0 = v_sub(multiple(d, t), lift), lowest = v_add(n0, v_set(EXP_ZERO));
+    s.base = v_add(n0, v_set(V_TABLE > 1 ? EXP_MAGIC / V_TABLE : -EXP_BIAS));
+    s.floor = v_fma(lowest, t->hi, v_mul(lowest, t->lo));
     s.m = m;
     return s;
 }
@@ -78,11 +79,18 @@ CSM_INLINE void exp_many(vec *x, int count, const shift *s, int each, const temp
             p[u] = v_add(scaled[u], v_fma(v_mul(scaled[u], scaled[u]), p[u], low));
         }
     }
+#if V_TABLE > 1
     EACH(u, count) {
         const vec power = v_lookup(powers, n[u]);
-        p[u] = v_add(power, V_TABLE > 1 ? v_fma(power, p[u], v_lookup(power_rests, n[u])) : p[u]);
+        p[u] = v_add(power, v_fma(power, p[u], v_lookup(power_rests, n[u])));
     }
     EACH(u, count) x[u] = v_scale(p[u], v_sub(n[u], s[each ? u : 0].base));
+#else
+    EACH(u, count) {
+        const vec power = v_power(v_sub(n[u], s[each ? u : 0].base));
+        x[u] = v_fma(power, p[u], power);
+    }
+#endif
 }
 
 CSM_INLINE vec v_exp(vec x, const shift *s, const temper *t, int unit)

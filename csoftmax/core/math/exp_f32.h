@@ -5,7 +5,7 @@
 
 #define EXP_NEAR 208         /* up to this abs(max/T) the shift is an integer: exp takes the max off itself  */
 #define EXP_LIFT 64          /* exponentials come out up to this many powers of two above e^((x - max)/T)    */
-#define EXP_REACH 150        /* further below the max, 2^EXP_LIFT e^-EXP_REACH sqrt(2) rounds to 0           */
+#define EXP_BIAS 127         /* of exponent bits                                                             */
 #define EXP_MAGIC 0x1.8p23f  /* a number of this size has no fraction bits                                     */
 #define T_POWERS 120         /* powers of two by which T is brought near 1                                     */
 #define T_MAX 0x1p220        /* from here on x/T is below 2^-92 and every exponential 1                       */
@@ -15,6 +15,7 @@
    q(t) = (e^t - 1 - t)/t^2, near-minimax, e^t comes within 3.7e-9 of itself, or 9.3e-9 with a table. */
 #define LOG2E 0x1.715476p0f  /* 1.44269502 */
 #if V_TABLE == 16
+#define EXP_ZERO -152        /* 2^this (1 + t + ...) rounds to 0 */
 #define LN2_BITS 10
 #define LN2_HI 0x1.628000p-1f  /* 0.692382812 */
 #define LN2_LO 0x1.90bfbep-11f  /* 0.000764368044 */
@@ -34,6 +35,7 @@ static const real exp_c[] = {
     0x1.000000p-1f,          /* 0.5 */
 };
 #else
+#define EXP_ZERO -127        /* 2^this has the exponent bits of 0 */
 #define LN2_BITS 14
 #define LN2_HI 0x1.62e000p-1f  /* 0.693115234 */
 #define LN2_LO 0x1.0bfbe8p-15f  /* 3.19461833e-05 */

@@ -3,7 +3,7 @@
 
 #define EXP_NEAR 1490        /* up to this abs(max/T) the shift is an integer: exp takes the max off itself  */
 #define EXP_LIFT 512         /* exponentials come out up to this many powers of two above e^((x - max)/T)    */
-#define EXP_REACH 1102       /* further below the max, 2^EXP_LIFT e^-EXP_REACH sqrt(2) rounds to 0           */
+#define EXP_BIAS 1023        /* of exponent bits                                                             */
 #define EXP_MAGIC 0x1.8p52   /* a number of this size has no fraction bits                                     */
 #define T_POWERS 1000        /* powers of two by which T is brought near 1                                     */
 #define T_MAX INFINITY       /* any T                                                                         */
@@ -13,6 +13,7 @@
    q(t) = (e^t - 1 - t)/t^2, near-minimax, e^t comes within 5.4e-18 of itself, or 1.2e-17 with a table. */
 #define LOG2E 0x1.71547652b82fep0  /* 1.4426950408889634 */
 #if V_TABLE == 16
+#define EXP_ZERO -1077       /* 2^this (1 + t + ...) rounds to 0 */
 #define LN2_BITS 37
 #define LN2_HI 0x1.62e42fefa0000p-1  /* 0.69314718055829871 */
 #define LN2_LO 0x1.cf79abc9e3b3ap-40  /* 1.6465949582897082e-12 */
@@ -37,6 +38,7 @@ static const real exp_c[] = {
     0x1.0000000000000p-1,    /* 0.5 */
 };
 #else
+#define EXP_ZERO -1023       /* 2^this has the exponent bits of 0 */
 #define LN2_BITS 41
 #define LN2_HI 0x1.62e42fefa3000p-1  /* 0.69314718055966296 */
 #define LN2_LO 0x1.3de6af278ece6p-42  /* 2.8235290563031577e-13 */

@@ -11,7 +11,7 @@ static CSM_SHARED vec v_add_log1p(vec m, vec r)
 {
     vec one = v_set(1), half = v_set((real)0.5);
     vec n = v_add(v_exponent(v_mul(v_add(one, r), v_set((real)0x1.6a09e6p-1))), one);   /* 1/sqrt(2) */
-    vec down = v_scale(one, v_sub(v_set(0), n));
+    vec down = v_power(v_sub(v_set(EXP_MAGIC + EXP_BIAS), n));
     vec f = v_fma(down, r, v_sub(down, one));
     vec s = v_div(f, v_add(v_set(2), f)), z = v_mul(s, s);
     vec square = v_mul(half, v_mul(f, f));

@@ -9,7 +9,7 @@ typedef struct {
     vec per;            /* log2(e)/T'                                       */
     vec hi, lo;         /* T' ln2                                           */
     vec inv, inv_lo;    /* 1/T'                                             */
-    vec near, reach;    /* EXP_NEAR T', EXP_REACH T'                        */
+    vec near;           /* EXP_NEAR T'                                      */
 } temper;
 
 /* The n of a = f 2^n, f in [1/2, 1); -1022 of 0 and of subnormal numbers. */
@@ -34,7 +34,7 @@ CSM_INLINE temper temper_of(double T)
 {
     if (T == 1) {
         temper t = {v_set(1), v_set(1), v_set(1), v_set(LOG2E), v_set(LN2_HI), v_set(LN2_LO), v_set(1), v_set(0),
-                    v_set(EXP_NEAR), v_set(EXP_REACH)};
+                    v_set(EXP_NEAR)};
         return t;
     }
     const double ln2 = 0x1.62e42fefa39efp-1, ln2_rest = 0x1.abc9e3b39803fp-56;
@@ -50,7 +50,7 @@ CSM_INLINE temper temper_of(double T)
     real pow2 = (real)ldexp(1, -k);
     temper t = {v_set(pow2), v_set(k < 0 ? pow2 : 1), v_set(k < 0 ? 1 : pow2),
                 v_set((real)(1 / a)), v_set((real)hi), v_set((real)lo), v_set((real)inv), v_set((real)inv_lo),
-                v_set((real)(EXP_NEAR * T)), v_set((real)(EXP_REACH * T))};
+                v_set((real)(EXP_NEAR * T))};
     return t;
 }
 

@@ -102,18 +102,7 @@ CSM_INLINE vec v_keep(mask m, vec a) { return _mm256_and_ps(m, a); }
 CSM_INLINE vec v_add_if(mask m, vec a, vec b) { return _mm256_add_ps(a, _mm256_and_ps(m, b)); }
 CSM_INLINE int m_any(mask m) { return _mm256_movemask_ps(m) != 0; }
 
-/* The last bits of 1.5 2^23 + k + 127 are those of an exponent. */
-CSM_INLINE vec pow2(vec k)
-{
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(v_add(k, v_set(0x1.8p23f + 127))), 23));
-}
-
-/* In two steps, so that a subnormal result is rounded once: the first product is exact. */
-CSM_INLINE vec v_scale(vec a, vec k)
-{
-    vec near = v_max(k, v_set(-120));
-    return v_mul(v_mul(a, pow2(near)), pow2(v_sub(k, near)));
-}
+CSM_INLINE vec v_power(vec a) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(a), 23)); }
 
 CSM_INLINE vec v_exponent(vec a)
 {

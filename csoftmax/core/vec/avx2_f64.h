@@ -74,18 +74,7 @@ CSM_INLINE vec v_add_if(mask m, vec a, vec b) { return _mm256_add_pd(a, _mm256_a
 CSM_INLINE int m_any(mask m) { return _mm256_movemask_pd(m) != 0; }
 
 /* Through the bits of k + 1023 + 1.5 * 2^52, whose low end is that integer: AVX2 converts no float64 to int64. */
-CSM_INLINE vec pow2(vec k)
-{
-    __m256i n = _mm256_castpd_si256(v_add(k, v_set(0x1.8p52 + 1023)));
-    return _mm256_castsi256_pd(_mm256_slli_epi64(n, 52));
-}
-
-/* In two steps, so that a subnormal result is rounded once: the first product is exact. */
-CSM_INLINE vec v_scale(vec a, vec k)
-{
-    vec near = v_max(k, v_set(-1000));
-    return v_mul(v_mul(a, pow2(near)), pow2(v_sub(k, near)));
-}
+CSM_INLINE vec v_power(vec a) { return _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(a), 52)); }
 
 /* The exponent bits as the low end of 2^52 + them. */
 CSM_INLINE vec v_exponent(vec a)

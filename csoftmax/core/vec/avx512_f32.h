@@ -78,6 +78,10 @@ CSM_INLINE vec v_lookup(const real *t, vec a)
     return _mm512_permutexvar_ps(_mm512_castps_si512(a), _mm512_loadu_ps(t));
 }
 CSM_INLINE vec v_scale(vec a, vec k) { return _mm512_scalef_ps(a, k); }
+CSM_INLINE vec v_power(vec a)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(a), 23));
+}
 CSM_INLINE vec v_exponent(vec a) { return _mm512_getexp_ps(_mm512_maskz_mov_ps(v_lt(a, v_set(INFINITY)), a)); }
 
 CSM_INLINE vec v_fold(vec a, int i)

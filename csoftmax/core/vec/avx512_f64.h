@@ -50,6 +50,10 @@ CSM_INLINE vec v_lookup(const real *t, vec a)
     return _mm512_permutex2var_pd(_mm512_loadu_pd(t), _mm512_castpd_si512(a), _mm512_loadu_pd(t + 8));
 }
 CSM_INLINE vec v_scale(vec a, vec k) { return _mm512_scalef_pd(a, k); }
+CSM_INLINE vec v_power(vec a)
+{
+    return _mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(a), 52));
+}
 CSM_INLINE vec v_exponent(vec a) { return _mm512_getexp_pd(_mm512_maskz_mov_pd(v_lt(a, v_set(INFINITY)), a)); }
 
 CSM_INLINE vec v_fold(vec a, int i)

@@ -98,15 +98,7 @@ CSM_INLINE void v_store_bfloat(char *p, vec v)
     memcpy(p, &bfloat, sizeof bfloat);
 }
 
-/* The last bits of 1.5 2^23 + k + 127 are those of an exponent. */
-CSM_INLINE vec pow2(vec k) { return of_bits(bits_of(k + (0x1.8p23f + 127)) << 23); }
-
-/* In two steps, so that a subnormal result is rounded once: the first product is exact. */
-CSM_INLINE vec v_scale(vec a, vec k)
-{
-    vec near = v_max(k, -120);
-    return a * pow2(near) * pow2(k - near);
-}
+CSM_INLINE vec v_power(vec a) { return of_bits(bits_of(a) << 23); }
 
 CSM_INLINE vec v_exponent(vec a) { return (vec)((int)(bits_of(a) >> 23 & 255) - 127); }
 

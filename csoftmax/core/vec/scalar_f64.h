@@ -48,22 +48,13 @@ CSM_INLINE vec v_mul_err(vec a, vec b, vec p)
     return fabs(a) < 0x1p990 && fabs(b) < 0x1p990 ? product_error(a, b, p) : 0;
 }
 
-/* The last bits of 1.5 2^52 + k + 1023 are those of an exponent. */
-CSM_INLINE vec pow2(vec k)
+CSM_INLINE vec v_power(vec a)
 {
     uint64_t bits;
-    k += 0x1.8p52 + 1023;
-    memcpy(&bits, &k, sizeof bits);
+    memcpy(&bits, &a, sizeof bits);
     bits <<= 52;
-    memcpy(&k, &bits, sizeof k);
-    return k;
-}
-
-/* In two steps, so that a subnormal result is rounded once: the first product is exact. */
-CSM_INLINE vec v_scale(vec a, vec k)
-{
-    vec near = v_max(k, -1000);
-    return a * pow2(near) * pow2(k - near);
+    memcpy(&a, &bits, sizeof a);
+    return a;
 }
 
 CSM_INLINE vec v_exponent(vec a)

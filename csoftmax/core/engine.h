@@ -10,6 +10,7 @@
 #include "softcap.h"
 #include "halves.h"
 #include "turn.h"
+#include "products.h"
 #include "derivatives.h"
 #include "jacobian.h"
 #include "instance.h"

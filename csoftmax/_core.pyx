@@ -87,6 +87,8 @@ JACOBIAN, VJP, LOG_VJP, LOG_JVP = CSM_JACOBIAN, CSM_VJP, CSM_LOG_VJP, CSM_LOG_JV
 cdef enum:
     # Elements from which on the GIL is released: below, letting it go costs more than the call.
     GIL_ELEMENTS = 4096
+    # Type numbers that NumPy counts from 0 on: bool, integers, floats, complex and others, the last of them float16.
+    TYPES = 24
     # Arrays of a call that have strides.
     MOST_ARRAYS = 10
 
@@ -103,19 +105,30 @@ cdef bint is_bfloat16(ndarray a) noexcept:
     return cnp.PyArray_TYPE(a) == bfloat16
 
 
+# The dtype code of each of NumPy's own type numbers, -1 where the core knows none.
+cdef int[TYPES] codes
+
+
+def _fill_codes():
+    """By kind and size: which type number is which size depends on the platform."""
+    known = {"b1": CSM_BOOL, "f2": CSM_F16, "f4": CSM_F32, "f8": CSM_F64, "i1": CSM_I8, "u1": CSM_U8,
+             "i2": CSM_I16, "u2": CSM_U16, "i4": CSM_I32, "u4": CSM_U32, "i8": CSM_I64, "u8": CSM_U64}
+    for number in range(TYPES):
+        codes[number] = -1
+    for letter in np.typecodes["AllInteger"] + np.typecodes["Float"] + "?":
+        dtype = np.dtype(letter)
+        codes[dtype.num] = known.get(dtype.str[1:], -1)
+
+
+_fill_codes()
+
+
 cdef int code_of(ndarray a) noexcept:
     """The dtype code of an array, -1 where the core knows none."""
-    cdef Py_ssize_t size = cnp.PyArray_ITEMSIZE(a)
     cdef int kind = cnp.PyArray_TYPE(a)
-    if cnp.PyTypeNum_ISFLOAT(kind):
-        return CSM_F32 if size == 4 else CSM_F64 if size == 8 else CSM_F16 if size == 2 else -1
-    if cnp.PyTypeNum_ISSIGNED(kind):
-        return CSM_I8 if size == 1 else CSM_I16 if size == 2 else CSM_I32 if size == 4 else CSM_I64
-    if cnp.PyTypeNum_ISUNSIGNED(kind):
-        return CSM_U8 if size == 1 else CSM_U16 if size == 2 else CSM_U32 if size == 4 else CSM_U64
-    if cnp.PyTypeNum_ISUSERDEF(kind):
-        return CSM_BF16 if kind == bfloat16 or is_bfloat16(a) else -1
-    return CSM_BOOL if cnp.PyTypeNum_ISBOOL(kind) else -1
+    if 0 <= kind < TYPES:
+        return codes[kind]
+    return CSM_BF16 if kind == bfloat16 or cnp.PyTypeNum_ISUSERDEF(kind) and is_bfloat16(a) else -1
 
 
 # ---- a call, with room for the shape and the strides that it points to ----

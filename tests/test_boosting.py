@@ -118,6 +118,9 @@ def test_floor(csm, rule):
             _, hessian = csm.softmax_grad_hess(raw, y, sample_weight=s, hessian=rule, eps=eps)
             assert hessian.min() == eps
             same([hessian], [by_definition(raw, y, s, hessian=rule, eps=eps)[1]])
+        _, of_two = csm.softmax_grad_hess(raw, y, hessian=rule, eps=eps)
+        _, of_one = csm.softmax_grad_hess(raw[:1], y[:1], hessian=rule, eps=eps)
+        np.testing.assert_array_equal(of_one, of_two[:1])
     gradient, hessian = csm.softmax_grad_hess(raw, y, sample_weight=[0.0, 0.0], hessian=rule, eps=0)
     np.testing.assert_array_equal(hessian, 0)
     np.testing.assert_array_equal(gradient, 0)

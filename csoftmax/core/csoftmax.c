@@ -133,16 +133,16 @@ static csm_status run_slices(plan *p)
 /* Whether a call is one plain row of few classes without options. It needs no plan, which would take as long. */
 static int is_one_row(const csm_call *c)
 {
-    const csm_array *const rows[] = {&c->x, &c->g, &c->y};
+    const csm_array *const rows[] = {&c->x, &c->g, &c->y, &c->h};
     const ptrdiff_t size = csm_itemsize(c->dtype);
-    if (c->nclass != 1 || c->shape[c->ndim] > ONE_ROW || c->op == CSM_JACOBIAN || c->h.data || c->slots || c->prob.data
+    if (c->nclass != 1 || c->shape[c->ndim] > ONE_ROW || c->op == CSM_JACOBIAN || c->slots || c->prob.data
         || c->where.data || c->temperatures.data || c->weight.data || c->sample_weight.data || c->label_smoothing != 0
         || c->softcap != 0)
         return 0;
     for (int i = 0; i < c->ndim; i++)
         if (c->shape[i] != 1)
             return 0;
-    for (int k = 0; k < 3; k++)
+    for (int k = 0; k < 4; k++)
         if (rows[k]->data && (rows[k]->dtype != c->dtype || rows[k]->swapped || rows[k]->stride[c->ndim] != size
                               || (uintptr_t)rows[k]->data % (size_t)size))
             return 0;
@@ -165,9 +165,12 @@ static csm_status run_one_row(csm_call *c)
     }
     const double divisor = c->reduction != CSM_MEAN ? 1 : c->normalizer != 0 ? c->normalizer : label >= 0;
     const csm_block block = {
-        .rows = 1, .n = n, .all_rows = 1, .x = c->x.data, .g = c->g.data, .y = c->y.data, .xs = n, .gs = n, .ys = n,
-        .r = &result, .results = 1, .label = c->target.data ? &label : NULL, .slots = 1, .ignores = label < 0,
+        .rows = 1, .n = n, .all_rows = 1, .x = c->x.data, .g = c->g.data, .y = c->y.data, .h = c->h.data,
+        .xs = n, .gs = n, .ys = n, .hs = n, .r = &result, .results = 1,
+        .label = c->target.data ? &label : NULL, .slots = 1, .ignores = label < 0,
         .keep = 1, .z_loss = c->z_loss, .temperature = c->temperature,
+        .hessian_factor = hessian_factor(c->hessian, n), .hessian_floor = c->hessian_floor,
+        .residual = c->hessian == CSM_RESIDUAL,
         .scale = label < 0 ? 0 : gradient_scale(c, divisor),
     };
     csm_fpenv env = csm_fpenv_enter();

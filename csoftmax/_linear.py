@@ -11,7 +11,7 @@ from csoftmax import _arrays, _losses
 from csoftmax._control import one_thread
 from csoftmax._losses import cross_entropy
 
-_PART = 40  # the logits of a chunk are at most this part of all, ...
+_PART = 32  # the logits of a chunk are at most this part of all, ...
 _MOST_ROWS = 1024  # ... and no more rows than make the products efficient, ...
 _LEAST_CHUNK = 2**20  # ... but a chunk is not made smaller than this many bytes
 _TILE_PART = 100  # weights are converted, and their gradient is added, in tiles of this part of the logits, ...
@@ -63,7 +63,7 @@ def linear_cross_entropy(
     return_grad : bool
         Return the gradients of the reduced loss (of the sum, for "none") as well.
     chunk_size : int, optional
-        Rows per chunk. By default the logits of a chunk are at most a fortieth of all the logits or 1 MB, and no
+        Rows per chunk. By default the logits of a chunk are at most 1/32 of all the logits or 1 MB, and no
         more than 1024 rows unless these are short.
     out : tuple, optional
         ``(dx, dw, db)``: where the gradients go, each an array or None. dx may be x itself. Where dw or db has fewer

@@ -9,6 +9,14 @@ CSM_INLINE vec v_hmax(vec a)
     return a;
 }
 
+/* The sum of the lanes, in all lanes. */
+CSM_INLINE vec v_hsum(vec a)
+{
+    for (int i = 0; i < V_FOLDS; i++)
+        a = v_add(a, v_fold(a, i));
+    return a;
+}
+
 /* op over the lanes of each of s[0], s[1], ...: that of s[r] to lane r of s[0]. Step i takes together what is 2^i
    lanes apart, of two vectors at once. */
 #define FOLD_STEP(s, op, i)                                                             \

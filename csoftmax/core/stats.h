@@ -235,7 +235,7 @@ CSM_INLINE sums over_lanes(sums s, int what)
 {
     s.other = w_hsum(s.other);
     if (what & SPLIT)
-        s.count = w_round(w_hsum(w_of(s.count)));
+        s.count = v_hsum(s.count);
     if (what & (DENSE | ENTROPY))
         s.drops = w_hsum(s.drops);
     if (what & DENSE)

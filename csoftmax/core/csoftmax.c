@@ -11,7 +11,7 @@
 /* Elements after which signals are looked for: some 20 ms on one core. */
 #define SLICE_ELEMENTS ((ptrdiff_t)1 << 24)
 
-/* Classes up to which one row is computed without a plan. */
+/* Numbers up to which one row, or its Jacobian, is computed without a plan. */
 #define ONE_ROW 4096
 
 static double hessian_factor(csm_hessian rule, ptrdiff_t n)
@@ -130,16 +130,20 @@ static csm_status run_slices(plan *p)
     return CSM_OK;
 }
 
+/* The rows of a call on one row: those of its Jacobian are the last axis of rows, n of them. */
+static ptrdiff_t rows_of_one(const csm_call *c) { return c->op == CSM_JACOBIAN ? c->shape[c->ndim] : 1; }
+
 /* Whether a call is one plain row of few classes without options. It needs no plan, which would take as long. */
 static int is_one_row(const csm_call *c)
 {
     const csm_array *const rows[] = {&c->x, &c->g, &c->y, &c->h};
-    const ptrdiff_t size = csm_itemsize(c->dtype);
-    if (c->nclass != 1 || c->shape[c->ndim] > ONE_ROW || c->op == CSM_JACOBIAN || c->slots || c->prob.data
-        || c->where.data || c->temperatures.data || c->weight.data || c->sample_weight.data || c->label_smoothing != 0
-        || c->softcap != 0)
+    const ptrdiff_t size = csm_itemsize(c->dtype), n = c->shape[c->ndim], step = n * size;
+    const int squares = c->op == CSM_JACOBIAN;
+    if (c->nclass != 1 || n * rows_of_one(c) > ONE_ROW || c->slots || c->prob.data || c->where.data
+        || c->temperatures.data || c->weight.data || c->sample_weight.data || c->label_smoothing != 0
+        || c->softcap != 0 || (squares && c->y.stride[c->ndim - 1] != step))
         return 0;
-    for (int i = 0; i < c->ndim; i++)
+    for (int i = 0; i < c->ndim - squares; i++)
         if (c->shape[i] != 1)
             return 0;
     for (int k = 0; k < 4; k++)
@@ -165,7 +169,8 @@ static csm_status run_one_row(csm_call *c)
     }
     const double divisor = c->reduction != CSM_MEAN ? 1 : c->normalizer != 0 ? c->normalizer : label >= 0;
     const csm_block block = {
-        .rows = 1, .n = n, .all_rows = 1, .x = c->x.data, .g = c->g.data, .y = c->y.data, .h = c->h.data,
+        .rows = rows_of_one(c), .n = n, .all_rows = rows_of_one(c),
+        .x = c->x.data, .g = c->g.data, .y = c->y.data, .h = c->h.data,
         .xs = n, .gs = n, .ys = n, .hs = n, .r = &result, .results = 1,
         .label = c->target.data ? &label : NULL, .slots = 1, .ignores = label < 0,
         .keep = 1, .z_loss = c->z_loss, .temperature = c->temperature,

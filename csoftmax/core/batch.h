@@ -21,6 +21,11 @@ enum { FEW_CLASSES = 48, MORE_CLASSES = 100 };
 /* Of vectors that stand side by side; without vectors there is no more than one. */
 enum { WIDTH = V_LANES > 1 ? 4 : 1 };
 
+/* Bytes of an array, or of a row, of which the second-level cache holds three; what is larger is fetched ahead. Longer
+   rows it would lose before they are written, at a loss of 6 to 14 %. And bytes of a row of which the first-level cache
+   holds two and those that are next. */
+enum { CACHED_ARRAY = 256 * 1024, SHORT_ROW = 16 * 1024 };
+
 typedef struct {
     const csm_block *b;
     ptrdiff_t row, rows;            /* first row in the block; rows of the batch                    */
@@ -28,13 +33,17 @@ typedef struct {
     const temper *t;
     int along, unit;
     int width;                      /* of a statistic: vectors, WIDTH or 1                          */
+    int asks, stays;                /* along: see fetch_next                                        */
 } batch;
 
 CSM_INLINE batch batch_of(const csm_block *b, ptrdiff_t row, ptrdiff_t rows, const temper *t,
                           int along, int unit, int width)
 {
+    const ptrdiff_t bytes = b->n * (ptrdiff_t)sizeof(elem);
+    const int alike = b->ys == b->xs && (!b->g || b->gs == b->xs);
     batch k = {b, row, rows, along ? b->n / V_LANES : 0,
-               along ? (b->n + V_LANES - 1) / V_LANES : b->n, along ? b->n % V_LANES : rows, t, along, unit, width};
+               along ? (b->n + V_LANES - 1) / V_LANES : b->n, along ? b->n % V_LANES : rows, t, along, unit, width,
+               alike && bytes <= SHORT_ROW && bytes * b->all_rows > CACHED_ARRAY, bytes <= CACHED_ARRAY};
     return k;
 }
 
@@ -54,17 +63,12 @@ typedef struct {
     const elem *x, *g;
     elem *y, *h;
     ptrdiff_t xs, gs, ys, hs;
-    ptrdiff_t next;         /* from x and y to what is fetched meanwhile */
-    int stays;              /* whether a row of three arrays stays in the second-level cache */
+    ptrdiff_t next;         /* to what is fetched meanwhile */
 } strand;
 
 /* Across, a class of a batch is a cache line, and there are more streams of them than the CPU follows by itself: those
    of so many batches further are asked for. */
 enum { BATCHES_AHEAD = 16 };
-
-/* Bytes of a row of which the second-level cache holds x, y and h; of longer ones it would lose them before they are
-   written, at a loss of 6 to 14 %. */
-enum { CACHED_ROW = 256 * 1024 };
 
 CSM_INLINE ptrdiff_t strands(batch k) { return k.along ? k.rows : 1; }
 
@@ -77,8 +81,7 @@ CSM_INLINE strand strand_of(batch k, ptrdiff_t i)
                 b->y ? (elem *)b->y + row * ys : NULL, b->h ? (elem *)b->h + row * hs : NULL,
                 k.along ? V_LANES : b->xs, k.along ? V_LANES : b->gs,
                 k.along ? V_LANES : b->ys, k.along ? V_LANES : b->hs,
-                k.along ? k.rows * xs : BATCHES_AHEAD * V_LANES,
-                b->n * (ptrdiff_t)sizeof(elem) <= CACHED_ROW};
+                k.along ? k.rows * xs : BATCHES_AHEAD * V_LANES};
     return a;
 }
 

@@ -8,12 +8,14 @@
    neighbours. The first copies p and g to where a row begins a cache line. Rows are a multiple of V_LANES; T is 1. */
 CSM_INLINE void products_short(const csm_block *b, const product_job *j, int vectors)
 {
-    enum { ROWS = 4 * V_LANES };
+    enum { ROWS = TILE_ROWS };
     const ptrdiff_t end = (vectors - 1) * V_LANES, left = b->n - end;
     vec p[2 * ROWS], g[2 * ROWS], fold[V_LANES];
     _Alignas(sizeof(vec)) real c[ROWS] = {0}, sum[ROWS];
     for (ptrdiff_t row = 0; row < b->rows; row += ROWS) {
         const ptrdiff_t rows = b->rows - row < ROWS ? b->rows - row : ROWS;
+        if (vectors == 1)
+            fetch_next_tile(b, row);
         const elem *pr = (const elem *)b->x + row * b->xs, *gr = (const elem *)b->g + row * b->gs;
         elem *y = (elem *)b->y + row * b->ys;
         for (ptrdiff_t k = 0; k < rows; k += V_LANES) {

@@ -1,5 +1,5 @@
-/* ns per element of every kernel of one instance, one thread, in memory that is warm: what a change of a kernel does,
-   without Python and without the driver. From the project's root, for the instance avx512_f32:
+/* ns per element of every kernel of one instance, one thread, in memory that is warm, or with -DCOLD (x86) in no cache:
+   what a change of a kernel does, without Python and without the driver. From the project's root, for avx512_f32:
 
      cc -O2 -std=gnu11 -ffp-contract=off -fno-math-errno -fno-trapping-math \
         -DINSTANCE='"../csoftmax/core/isa/avx512_f32.c"' bench/kernels.c -lm -o /tmp/kernels && /tmp/kernels */
@@ -26,19 +26,35 @@ static double seconds(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* The best of nine rounds of some milliseconds each, per element. */
-static double measure(csm_kernel *kernel, const csm_block *b)
+/* Takes an array out of all caches. */
+static void forget(const void *a, ptrdiff_t count)
 {
+#ifdef COLD
+    for (ptrdiff_t i = 0; a && i < count * (ptrdiff_t)sizeof(elem); i += 64)
+        __builtin_ia32_clflush((const char *)a + i);
+    __builtin_ia32_mfence();
+#else
+    (void)a, (void)count;
+#endif
+}
+
+/* The best of nine rounds of some milliseconds each, per element; x has `inputs`. */
+static double measure(csm_kernel *kernel, const csm_block *b, ptrdiff_t inputs)
+{
+    const ptrdiff_t size = b->rows * b->n;
     double best = INFINITY;
-    const int calls = (int)(1 + 2000000 / (b->rows * b->n));
+    const int calls = (int)(1 + 2000000 / size);
     for (int round = 0; round < 9; round++) {
-        double start = seconds();
-        for (int i = 0; i < calls; i++)
+        double each = 0;
+        for (int i = 0; i < calls; i++) {
+            forget(b->x, inputs), forget(b->g, size), forget(b->y, size), forget(b->h, size);
+            const double start = seconds();
             kernel(b);
-        double each = (seconds() - start) / calls;
+            each += (seconds() - start) / calls;
+        }
         best = each < best ? each : best;
     }
-    return best / (double)(b->rows * b->n) * 1e9;
+    return best / (double)size * 1e9;
 }
 
 /* Of as many Jacobians, or rows of them, as 256 MB hold. */
@@ -47,7 +63,7 @@ static double jacobian(ptrdiff_t rows, ptrdiff_t n, const elem *p)
     const ptrdiff_t most = (1 << 28) / (ptrdiff_t)sizeof *p / n, all = rows * n < most ? rows * n : most;
     elem *y = calloc((size_t)(all * n), sizeof *y);
     const csm_block b = {.rows = all, .n = n, .all_rows = all, .x = p, .y = y, .xs = n, .ys = n, .temperature = 1};
-    const double each = measure(CSM_TABLE.kernel[CSM_JACOBIAN][CSM_ALONG], &b);
+    const double each = measure(CSM_TABLE.kernel[CSM_JACOBIAN][CSM_ALONG], &b, all);
     free(y);
     return each;
 }
@@ -84,7 +100,7 @@ int main(void)
                 .label = op == CSM_SOFT_CROSS_ENTROPY ? NULL : label, .slots = 1, .keep = 1, .hessian_factor = 1,
                 .temperature = 1, .scale = 1 / (double)rows,
             };
-            printf(" %11.3f", measure(CSM_TABLE.kernel[op][shapes[s].layout], &b));
+            printf(" %11.3f", measure(CSM_TABLE.kernel[op][shapes[s].layout], &b, size));
         }
         free(x), free(y), free(p), free(h), free(label), free(r);
     }

@@ -63,9 +63,8 @@ CSM_INLINE void products_short(const csm_block *b, const product_job *j, int vec
     }
 }
 
-/* Classes up to which rows are short, or turned: more where rows one after another would wait for what cannot be
-   predicted, a p of 1/2 (softmax_vjp of 20 classes: 0.32 instead of 0.64 ns). */
-enum { FEW_PRODUCT = 2 * V_LANES < 16 ? 2 * V_LANES : 16, TURNED = 16, TURNED_PIVOTS = sizeof(vec) == 64 ? 32 : 24 };
+/* Classes up to which rows are short, or turned. */
+enum { TURNED_PRODUCT = 16, FEW_PRODUCT = 2 * V_LANES < 16 ? 2 * V_LANES : 16 };
 
 /* The rows that do not fill V_LANES go through a copy that does. */
 CSM_INLINE void products_few(const csm_block *b, const product_job *j)
@@ -127,18 +126,18 @@ SHORT_PRODUCT(log_vjp_short, LOG_VJP)
 /* Rows along of so few classes are turned as whole vectors: 4, 3 or none, at 16, 8 or 4 lanes. */
 enum { PACKED_PRODUCT = V_LANES / 2 - 1 < MOST_PACKED ? V_LANES / 2 - 1 : MOST_PACKED };
 
-/* Rows along: short ones together where T = 1, else turned, of up to `most` classes. */
-CSM_INLINE void choose(const csm_block *b, ptrdiff_t most, csm_kernel *wide, csm_kernel *together, csm_kernel *across)
+/* Rows along: short ones together where T = 1, else turned. */
+CSM_INLINE void choose(const csm_block *b, csm_kernel *wide, csm_kernel *together, csm_kernel *across)
 {
     const int few = V_LANES > 1 && b->all_rows >= V_LANES && !b->temperatures;
     if (few && b->temperature == 1 && b->n > PACKED_PRODUCT && b->n <= FEW_PRODUCT)
         together(b);
-    else if (few && b->n <= most)
+    else if (few && b->n <= TURNED_PRODUCT)
         turned(b, across);
     else
         wide(b);
 }
 
-static void vjp_along(const csm_block *b) { choose(b, TURNED_PIVOTS, vjp_wide, vjp_short, vjp_across); }
-static void log_jvp_along(const csm_block *b) { choose(b, TURNED_PIVOTS, log_jvp_wide, log_jvp_short, log_jvp_across); }
-static void log_vjp_along(const csm_block *b) { choose(b, TURNED, log_vjp_wide, log_vjp_short, log_vjp_across); }
+static void vjp_along(const csm_block *b) { choose(b, vjp_wide, vjp_short, vjp_across); }
+static void log_jvp_along(const csm_block *b) { choose(b, log_jvp_wide, log_jvp_short, log_jvp_across); }
+static void log_vjp_along(const csm_block *b) { choose(b, log_vjp_wide, log_vjp_short, log_vjp_across); }

@@ -43,7 +43,7 @@ CSM_INLINE batch batch_of(const csm_block *b, ptrdiff_t row, ptrdiff_t rows, con
     const int alike = b->ys == b->xs && (!b->g || b->gs == b->xs);
     batch k = {b, row, rows, along ? b->n / V_LANES : 0,
                along ? (b->n + V_LANES - 1) / V_LANES : b->n, along ? b->n % V_LANES : rows, t, along, unit, width,
-               alike && bytes <= SHORT_ROW && bytes * b->all_rows > CACHED_ARRAY, bytes <= CACHED_ARRAY};
+               alike && bytes <= SHORT_ROW && bytes * b->rows > CACHED_ARRAY, bytes <= CACHED_ARRAY};
     return k;
 }
 

@@ -159,10 +159,10 @@ CSM_INLINE void fetch_tile(const void *a, ptrdiff_t stride, ptrdiff_t n, int wri
             writes ? __builtin_prefetch(p + i, 1) : __builtin_prefetch(p + i);
 }
 
-/* The next tile, unless all arrays are likely to be in the second-level cache. */
+/* The next tile, unless all of the block is likely to be in the second-level cache, as scratch is. */
 CSM_INLINE void fetch_next_tile(const csm_block *b, ptrdiff_t row)
 {
-    if (row + TILE_ROWS >= b->rows || b->all_rows * b->n * (ptrdiff_t)sizeof(elem) <= CACHED_ARRAY)
+    if (row + TILE_ROWS >= b->rows || b->rows * b->n * (ptrdiff_t)sizeof(elem) <= CACHED_ARRAY)
         return;
     fetch_tile((const elem *)b->x + row * b->xs, b->xs, b->n, 0);
     fetch_tile(b->g ? (const elem *)b->g + row * b->gs : NULL, b->gs, b->n, 0);

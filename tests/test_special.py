@@ -150,6 +150,12 @@ def test_constant_rows_are_uniform(csm, dtype, n, value):
     same(csm.cross_entropy(x, np.zeros(5, int), reduction="none"), np.full(5, np.log(n)))
 
 
+def test_more_equal_logits_than_float32_counts(levels):
+    """Along the first axis, where they are counted one by one; of two columns as of many, if a vector is one number."""
+    logits = np.zeros((2**24 + 2**20, 2), np.float32)
+    np.testing.assert_allclose(levels["scalar"].logsumexp(logits, axis=0), np.log(len(logits)), rtol=1e-6)
+
+
 @every_side
 @every_dtype
 def test_the_whole_range_in_one_row(csm, dtype, n):

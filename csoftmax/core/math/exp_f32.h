@@ -39,7 +39,6 @@ static const real exp_c[] = {
 #define LN2_BITS 14
 #define LN2_HI 0x1.62e000p-1f  /* 0.693115234 */
 #define LN2_LO 0x1.0bfbe8p-15f  /* 3.19461833e-05 */
-static const real powers[] = {1}, power_rests[] = {0};
 static const real exp_c[] = {
     0x1.6b7950p-10f,         /* 0.0013865428 */
     0x1.12305cp-7f,          /* 0.00836758129 */

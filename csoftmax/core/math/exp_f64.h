@@ -42,7 +42,6 @@ static const real exp_c[] = {
 #define LN2_BITS 41
 #define LN2_HI 0x1.62e42fefa3000p-1  /* 0.69314718055966296 */
 #define LN2_LO 0x1.3de6af278ece6p-42  /* 2.8235290563031577e-13 */
-static const real powers[] = {1}, power_rests[] = {0};
 static const real exp_c[] = {
     0x1.ad202a5a04f91p-26,   /* 2.497840010530295e-08 */
     0x1.289fd903634f4p-22,   /* 2.7625300466005021e-07 */

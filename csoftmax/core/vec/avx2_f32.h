@@ -91,7 +91,6 @@ CSM_INLINE vec v_mul_err(vec a, vec b, vec p) { return _mm256_fmsub_ps(a, b, p);
 CSM_INLINE vec v_max(vec a, vec b) { return _mm256_max_ps(a, b); }
 CSM_INLINE vec v_min(vec a, vec b) { return _mm256_min_ps(a, b); }
 CSM_INLINE vec v_abs(vec a) { return _mm256_andnot_ps(v_set(-0.0f), a); }
-CSM_INLINE vec v_lookup(const real *t, vec a) { (void)a; return v_set(*t); }
 
 CSM_INLINE mask v_eq(vec a, vec b) { return _mm256_cmp_ps(a, b, _CMP_EQ_OQ); }
 CSM_INLINE mask v_ne(vec a, vec b) { return _mm256_cmp_ps(a, b, _CMP_NEQ_UQ); }

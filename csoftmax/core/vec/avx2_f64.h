@@ -62,7 +62,6 @@ CSM_INLINE vec v_mul_err(vec a, vec b, vec p) { return _mm256_fmsub_pd(a, b, p);
 CSM_INLINE vec v_max(vec a, vec b) { return _mm256_max_pd(a, b); }
 CSM_INLINE vec v_min(vec a, vec b) { return _mm256_min_pd(a, b); }
 CSM_INLINE vec v_abs(vec a) { return _mm256_andnot_pd(v_set(-0.0), a); }
-CSM_INLINE vec v_lookup(const real *t, vec a) { (void)a; return v_set(*t); }
 
 CSM_INLINE mask v_eq(vec a, vec b) { return _mm256_cmp_pd(a, b, _CMP_EQ_OQ); }
 CSM_INLINE mask v_ne(vec a, vec b) { return _mm256_cmp_pd(a, b, _CMP_NEQ_UQ); }
@@ -73,7 +72,6 @@ CSM_INLINE vec v_keep(mask m, vec a) { return _mm256_and_pd(m, a); }
 CSM_INLINE vec v_add_if(mask m, vec a, vec b) { return _mm256_add_pd(a, _mm256_and_pd(m, b)); }
 CSM_INLINE int m_any(mask m) { return _mm256_movemask_pd(m) != 0; }
 
-/* Through the bits of k + 1023 + 1.5 * 2^52, whose low end is that integer: AVX2 converts no float64 to int64. */
 CSM_INLINE vec v_power(vec a) { return _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(a), 52)); }
 
 /* The exponent bits as the low end of 2^52 + them. */

@@ -35,7 +35,6 @@ CSM_INLINE vec v_mul_err(vec a, vec b, vec p) { return (vec)((double)a * b - p);
 CSM_INLINE vec v_max(vec a, vec b) { return a > b ? a : b; }
 CSM_INLINE vec v_min(vec a, vec b) { return a < b ? a : b; }
 CSM_INLINE vec v_abs(vec a) { return fabsf(a); }
-CSM_INLINE vec v_lookup(const real *t, vec a) { (void)a; return v_set(*t); }
 
 CSM_INLINE mask v_eq(vec a, vec b) { return a == b; }
 CSM_INLINE mask v_ne(vec a, vec b) { return a != b; }

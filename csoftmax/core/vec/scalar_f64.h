@@ -32,7 +32,6 @@ CSM_INLINE vec v_fnma(vec a, vec b, vec c) { return c - a * b; }
 CSM_INLINE vec v_max(vec a, vec b) { return a > b ? a : b; }
 CSM_INLINE vec v_min(vec a, vec b) { return a < b ? a : b; }
 CSM_INLINE vec v_abs(vec a) { return fabs(a); }
-CSM_INLINE vec v_lookup(const real *t, vec a) { (void)a; return v_set(*t); }
 
 CSM_INLINE mask v_eq(vec a, vec b) { return a == b; }
 CSM_INLINE mask v_ne(vec a, vec b) { return a != b; }

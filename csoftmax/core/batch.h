@@ -33,7 +33,8 @@ typedef struct {
     const temper *t;
     int along, unit;
     int width;                      /* of a statistic: vectors, WIDTH or 1                          */
-    int asks, stays;                /* along: see fetch_next                                        */
+    int asks;                       /* for what the next strand reads and writes                    */
+    int stays;                      /* along: a row stays in the cache from one pass to the next    */
 } batch;
 
 CSM_INLINE batch batch_of(const csm_block *b, ptrdiff_t row, ptrdiff_t rows, const temper *t,
@@ -43,7 +44,8 @@ CSM_INLINE batch batch_of(const csm_block *b, ptrdiff_t row, ptrdiff_t rows, con
     const int alike = b->ys == b->xs && (!b->g || b->gs == b->xs);
     batch k = {b, row, rows, along ? b->n / V_LANES : 0,
                along ? (b->n + V_LANES - 1) / V_LANES : b->n, along ? b->n % V_LANES : rows, t, along, unit, width,
-               alike && bytes <= SHORT_ROW && bytes * b->rows > CACHED_ARRAY, bytes <= CACHED_ARRAY};
+               !along || (alike && bytes <= SHORT_ROW && bytes * b->rows > CACHED_ARRAY),
+               along && bytes <= CACHED_ARRAY};
     return k;
 }
 

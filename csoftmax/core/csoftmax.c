@@ -137,7 +137,8 @@ static csm_status run_slices(plan *p)
 /* The rows of a call on one row: those of its Jacobian are the last axis of rows, n of them. */
 static ptrdiff_t rows_of_one(const csm_call *c) { return c->op == CSM_JACOBIAN ? c->shape[c->ndim] : 1; }
 
-/* Whether a call is one plain row of few classes without options. It needs no plan, which would take as long. */
+/* Whether a call is one plain row of few classes without options, or its Jacobian. It needs no plan, which would take
+   as long. */
 static int is_one_row(const csm_call *c)
 {
     const csm_array *const rows[] = {&c->x, &c->g, &c->y, &c->h};

@@ -115,19 +115,18 @@ CSM_INLINE vec coefficient(batch k, const strand *p, ptrdiff_t i, int u, int who
     return k.along && !whole ? v_keep(m_first(k.lanes), c) : c;
 }
 
-/* Asks for what this pass is to read and write next: across of all arrays, along of short rows too, of longer ones only
-   the logits. Along also for what a later pass writes of this row, if it stays until then. */
+/* Asks for what this pass reads and writes next, along of longer rows only for their logits; and along for what a later
+   pass writes of this row, if it stays until then. */
 CSM_INLINE void fetch_next(batch k, const strand *p, ptrdiff_t i, int count, int what)
 {
-    const int all = !k.along || k.asks, later = k.along && k.stays;
+    const int y_later = k.along && !(what & KEEP_EXP), h_later = k.along;
     EACH(u, count) __builtin_prefetch(p->x + i * p->xs + u * V_LANES + p->next);
-    if (all && what & DENSE && p->g)
+    if (what & DENSE && p->g && k.asks)
         EACH(u, count) __builtin_prefetch(p->g + i * p->gs + u * V_LANES + p->next);
-    if (p->y && (what & KEEP_EXP || !k.along ? all : later))
-        EACH(u, count)
-            __builtin_prefetch(p->y + i * p->ys + u * V_LANES + (what & KEEP_EXP || !k.along ? p->next : 0), 1);
-    if (what & HESSIAN && (!k.along || later))
-        EACH(u, count) __builtin_prefetch(p->h + i * p->hs + u * V_LANES + (k.along ? 0 : p->next), 1);
+    if (p->y && (y_later ? k.stays : k.asks))
+        EACH(u, count) __builtin_prefetch(p->y + i * p->ys + u * V_LANES + (y_later ? 0 : p->next), 1);
+    if (what & HESSIAN && (h_later ? k.stays : k.asks))
+        EACH(u, count) __builtin_prefetch(p->h + i * p->hs + u * V_LANES + (h_later ? 0 : p->next), 1);
 }
 
 /* `count` vectors of a strand from the i-th on. They are added in `wide`: each rounding in `real` would cost a softmax

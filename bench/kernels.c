@@ -1,5 +1,6 @@
 /* ns per element of every kernel of one instance, one thread, in memory that is warm, or with -DCOLD (x86) in no cache:
-   what a change of a kernel does, without Python and without the driver. From the project's root, for avx512_f32:
+   what a change of a kernel does, without Python and without the driver. Of the shapes below, or of one that is given:
+   rows, classes, and "across" for rows along axis 0. From the project's root, for avx512_f32:
 
      cc -O2 -std=gnu11 -ffp-contract=off -fno-math-errno -fno-trapping-math \
         -DINSTANCE='"../csoftmax/core/isa/avx512_f32.c"' bench/kernels.c -lm -o /tmp/kernels && /tmp/kernels */
@@ -7,13 +8,15 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 static const char *const names[CSM_OPS] = {
     "softmax", "log_softmax", "logsumexp", "entropy", "selective", "loss+grad", "soft+grad", "grad+hess",
     "Jacobian", "vjp", "log_vjp", "log_jvp",
 };
-static const struct { ptrdiff_t rows, n; int layout; } shapes[] = {
+typedef struct { ptrdiff_t rows, n; int layout; } shape;
+static const shape usual[] = {
     {10000, 3, CSM_ALONG}, {10000, 10, CSM_ALONG}, {4096, 32, CSM_ALONG}, {4096, 100, CSM_ALONG}, {4096, 128, CSM_ALONG},
     {64, 1000, CSM_ALONG}, {1024, 1000, CSM_ALONG}, {8, 4096, CSM_ALONG}, {8, 32000, CSM_ALONG},
     {100000, 10, CSM_ACROSS},
@@ -68,41 +71,50 @@ static double jacobian(ptrdiff_t rows, ptrdiff_t n, const elem *p)
     return each;
 }
 
-int main(void)
+/* A line: every operation on one shape. */
+static void measure_shape(shape of)
 {
-    printf("%6s %6s", "rows", "n");
+    const ptrdiff_t rows = of.rows, n = of.n, size = rows * n, stride = of.layout == CSM_ALONG ? n : rows;
+    elem *x = malloc((size_t)size * sizeof *x), *y = calloc((size_t)size, sizeof *y);
+    elem *p = malloc((size_t)size * sizeof *p), *h = calloc((size_t)size, sizeof *h);
+    ptrdiff_t *label = malloc((size_t)rows * sizeof *label);
+    real *r = malloc((size_t)rows * sizeof *r);
+    for (ptrdiff_t i = 0; i < size; i++) {
+        x[i] = (elem)((double)(rand() % 10000 - 5000) * 1e-3);
+        p[i] = (elem)((double)(rand() % 1000) * 2e-3 / (double)n);
+    }
+    for (ptrdiff_t i = 0; i < rows; i++)
+        label[i] = rand() % n;
+    printf("\n%8td %8td", rows, n);
+    for (int op = 0; op < CSM_OPS; op++) {
+        if (op == CSM_JACOBIAN) {
+            printf(" %11.3f", of.layout == CSM_ALONG ? jacobian(rows, n, p) : NAN);
+            continue;
+        }
+        const csm_block b = {
+            .rows = rows, .n = n, .all_rows = rows, .x = op >= CSM_VJP ? p : x,
+            .g = op >= CSM_VJP ? x : op == CSM_SOFT_CROSS_ENTROPY ? p : NULL,
+            .y = op >= CSM_LOGSUMEXP && op <= CSM_SELECTIVE ? NULL : y, .h = op == CSM_GRAD_HESS ? h : NULL,
+            .xs = stride, .gs = stride, .ys = stride, .hs = stride, .r = r, .results = 1,
+            .label = op == CSM_SOFT_CROSS_ENTROPY ? NULL : label, .slots = 1, .keep = 1, .hessian_factor = 1,
+            .temperature = 1, .scale = 1 / (double)rows,
+        };
+        printf(" %11.3f", measure(CSM_TABLE.kernel[op][of.layout], &b, size));
+    }
+    free(x), free(y), free(p), free(h), free(label), free(r);
+}
+
+int main(int count, char **argument)
+{
+    printf("%8s %8s", "rows", "n");
     for (int op = 0; op < CSM_OPS; op++)
         printf(" %11s", names[op]);
-    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
-        const ptrdiff_t rows = shapes[s].rows, n = shapes[s].n, size = rows * n;
-        const ptrdiff_t stride = shapes[s].layout == CSM_ALONG ? n : rows;
-        elem *x = malloc((size_t)size * sizeof *x), *y = calloc((size_t)size, sizeof *y);
-        elem *p = malloc((size_t)size * sizeof *p), *h = calloc((size_t)size, sizeof *h);
-        ptrdiff_t *label = malloc((size_t)rows * sizeof *label);
-        real *r = malloc((size_t)rows * sizeof *r);
-        for (ptrdiff_t i = 0; i < size; i++) {
-            x[i] = (elem)((double)(rand() % 10000 - 5000) * 1e-3);
-            p[i] = (elem)((double)(rand() % 1000) * 2e-3 / (double)n);
-        }
-        for (ptrdiff_t i = 0; i < rows; i++)
-            label[i] = rand() % n;
-        printf("\n%6td %6td", rows, n);
-        for (int op = 0; op < CSM_OPS; op++) {
-            if (op == CSM_JACOBIAN) {
-                printf(" %11.3f", shapes[s].layout == CSM_ALONG ? jacobian(rows, n, p) : NAN);
-                continue;
-            }
-            const csm_block b = {
-                .rows = rows, .n = n, .all_rows = rows, .x = op >= CSM_VJP ? p : x,
-                .g = op >= CSM_VJP ? x : op == CSM_SOFT_CROSS_ENTROPY ? p : NULL,
-                .y = op >= CSM_LOGSUMEXP && op <= CSM_SELECTIVE ? NULL : y, .h = op == CSM_GRAD_HESS ? h : NULL,
-                .xs = stride, .gs = stride, .ys = stride, .hs = stride, .r = r, .results = 1,
-                .label = op == CSM_SOFT_CROSS_ENTROPY ? NULL : label, .slots = 1, .keep = 1, .hessian_factor = 1,
-                .temperature = 1, .scale = 1 / (double)rows,
-            };
-            printf(" %11.3f", measure(CSM_TABLE.kernel[op][shapes[s].layout], &b, size));
-        }
-        free(x), free(y), free(p), free(h), free(label), free(r);
+    if (count > 2) {
+        const int across = count > 3 && !strcmp(argument[3], "across");
+        measure_shape((shape){atol(argument[1]), atol(argument[2]), across ? CSM_ACROSS : CSM_ALONG});
+    } else {
+        for (size_t i = 0; i < sizeof usual / sizeof *usual; i++)
+            measure_shape(usual[i]);
     }
     printf("\n");
     return 0;

@@ -374,6 +374,23 @@ def test_extreme_temperatures_of_the_loss(csm, dtype, temperature):
         same(gradient, expected[1])
 
 
+@pytest.mark.parametrize(
+    ("dtype", "gaps", "weight", "tolerance"),
+    [("float32", (128, 133, 140, 147), 2.0**100, 4 * 2.0**-23), ("float64", (1062, 1080, 1098), 2.0**700, 1e-12)],
+)
+def test_a_large_weight_brings_up_tiny_probabilities(csm, dtype, gaps, weight, tolerance):
+    """They are far below the least number of the dtype; their exponentials must have all digits before the weight."""
+    for gap in gaps:
+        x = np.array([[0.0, -gap], [0.0, -gap]], dtype)
+        expected = np.exp(np.log(weight) - gap)
+        _, gradient = csm.cross_entropy(
+            x, np.array([0, 0]), sample_weight=np.full(2, weight), reduction="sum", return_grad=True
+        )
+        g, h = csm.softmax_grad_hess(x, np.array([0, 0]), sample_weight=np.full(2, weight), eps=0)
+        for found in (gradient[:, 1], g[:, 1], h[:, 1]):
+            np.testing.assert_allclose(found, expected, rtol=tolerance)
+
+
 # Losses
 
 

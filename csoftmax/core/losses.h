@@ -285,63 +285,68 @@ CSM_INLINE void selective_body(batch k)
     }
 }
 
-/* p = e hi + e lo and factor s C p = e up + e down; 1 - p of the max is `below`, which does not cancel. */
-typedef struct { vec hi, lo, up, down, top, below, C, weight, floor; } hessian_job;
+/* s C p = e hi + e lo, factor s C p = e up + e down and 1 - p = 1 - e per_e, for the max `below`, which does not
+   cancel. */
+typedef struct { vec hi, lo, up, down, per_e, top, below, weight, floor; } hessian_job;
 
-/* per_e is 1/S. */
-CSM_INLINE hessian_job hessian_of(batch k, const summary *a, const sums *e, wide per_e, int what)
+/* `per_e` is 1/S, `scale` is s C/S. */
+CSM_INLINE hessian_job hessian_of(batch k, const summary *a, wide weight, wide scale, wide per_e)
 {
-    const csm_block *b = k.b;
-    const wide mass = what & DENSE ? e->mass : w_set(1), weight = weights_of(k);
     hessian_job j;
-    w_split(per_e, &j.hi, &j.lo);
-    w_split(w_mul(per_e, w_mul(w_mul(w_set(b->hessian_factor), weight), mass)), &j.up, &j.down);
+    w_split(scale, &j.hi, &j.lo);
+    w_split(w_mul(w_set(k.b->hessian_factor), scale), &j.up, &j.down);
+    j.per_e = w_round(per_e);
     j.top = a->top;
     j.below = w_round(w_mul(a->rest, per_e));
-    j.C = w_round(mass);
     j.weight = w_round(weight);
-    j.floor = v_set((real)b->hessian_floor);
+    j.floor = v_set((real)k.b->hessian_floor);
     return j;
 }
 
-/* y = s g, g = C p - c, and the Hessian's diagonal, factor s C p (1 - p) or s abs(g), raised to the floor. */
+/* y = s (C p - c), and the Hessian's diagonal, factor s C p (1 - p) or abs(y), raised to the floor. */
 CSM_INLINE void hessian_step(batch k, const strand *p, ptrdiff_t i, int count, int whole,
                              const hessian_job *all, int what)
 {
     EACH(u, count) {
         const hessian_job *j = all + owner(k, u);
-        vec e = load_at(k, p->y, i, u, p->ys, whole, 0), v = v_fma(e, j->hi, v_mul(e, j->lo));
-        vec g = what & DENSE ? v_sub(v_mul(j->C, v), coefficient(k, p, i, u, whole, what)) : v;
-        vec others = v_pick(v_eq(e, j->top), j->below, v_sub(v_set(1), v));
+        vec e = load_at(k, p->y, i, u, p->ys, whole, 0), g = v_fma(e, j->hi, v_mul(e, j->lo));
+        if (what & DENSE)
+            g = v_fnma(j->weight, coefficient(k, p, i, u, whole, what), g);
+        vec others = v_pick(v_eq(e, j->top), j->below, v_fnma(e, j->per_e, v_set(1)));
         vec h = v_mul(v_fma(e, j->up, v_mul(e, j->down)), others);
-        h = k.b->residual ? v_mul(j->weight, v_abs(g)) : h;
-        store_at(k, p->h, i, u, p->hs, whole, v_max(j->floor, h));
-        store_at(k, p->y, i, u, p->ys, whole, v_mul(j->weight, g));
+        store_at(k, p->h, i, u, p->hs, whole, v_max(j->floor, k.b->residual ? v_abs(g) : h));
+        store_at(k, p->y, i, u, p->ys, whole, g);
     }
 }
 
 CSM_INLINE void hessian_body(batch k, int what)
 {
     const csm_block *b = k.b;
+    vec m[WIDTH];
+    wide weight[WIDTH];
     shift s[WIDTH];
     labelled l[WIDTH];
     sums e[WIDTH];
     summary a[WIDTH];
     hessian_job j[WIDTH];
     patch g[WIDTH], h[WIDTH];
-    max_and_shift(k, s);
+    max_pass(k, m);
     if (!(what & DENSE))
         labels_at(k, 0, l);
     meet(k);
+    EACH_PART(u, k) {
+        vec lift;
+        weight[u] = scales_of(part_of(k, u), &lift);
+        s[u] = shift_of(m[u], lift, k.t, k.unit);
+    }
     exp_pass(k, s, what | SPLIT | KEEP_EXP | HESSIAN, e);
     summarise(k, s, e, a);
     EACH_PART(u, k) {
-        const batch part = part_of(k, u);
-        const wide per_e = w_div(w_set(1), a[u].S);
-        j[u] = hessian_of(part, &a[u], &e[u], per_e, what);
+        const wide per_e = w_div(w_set(1), a[u].S), scale = w_mul(weight[u], per_e);
+        j[u] = hessian_of(k, &a[u], weight[u], what & DENSE ? w_mul(scale, e[u].mass) : scale, per_e);
         if (what & DENSE)
             continue;
-        const vec others = v_mul(j[u].weight, w_round(w_mul(rest_without(k, &a[u], l[u].logit, &s[u]), per_e)));
+        const vec others = w_round(w_mul(rest_without(k, &a[u], l[u].logit, &s[u]), scale));
         g[u] = (patch){l[u].label, v_sub(v_set(0), others)};
         h[u] = (patch){l[u].label, v_max(j[u].floor, others)};
     }

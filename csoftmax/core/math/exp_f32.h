@@ -4,7 +4,7 @@
    Worst error of v_exp over every float32 of its domain, T = 1: see tests/test_accuracy.py. */
 
 #define EXP_NEAR 208         /* up to this abs(max/T) the shift is an integer: exp takes the max off itself  */
-#define EXP_LIFT 64          /* exponentials come out up to this many powers of two above e^((x - max)/T)    */
+#define EXP_LIFT 88          /* exponentials come out up to this many powers of two above e^((x - max)/T)    */
 #define EXP_BIAS 127         /* of exponent bits                                                             */
 #define EXP_MAGIC 0x1.8p23f  /* a number of this size has no fraction bits                                     */
 #define T_POWERS 120         /* powers of two by which T is brought near 1                                     */

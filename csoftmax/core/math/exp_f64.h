@@ -2,7 +2,7 @@
    needs a vector header before it. */
 
 #define EXP_NEAR 1490        /* up to this abs(max/T) the shift is an integer: exp takes the max off itself  */
-#define EXP_LIFT 512         /* exponentials come out up to this many powers of two above e^((x - max)/T)    */
+#define EXP_LIFT 564         /* exponentials come out up to this many powers of two above e^((x - max)/T)    */
 #define EXP_BIAS 1023        /* of exponent bits                                                             */
 #define EXP_MAGIC 0x1.8p52   /* a number of this size has no fraction bits                                     */
 #define T_POWERS 1000        /* powers of two by which T is brought near 1                                     */

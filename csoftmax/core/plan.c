@@ -14,6 +14,10 @@
    per element (Zen 5, 2026-11-22). */
 enum { PAGE = 4096, ALIASED = 16 };
 
+/* Up to so many classes of float32 go across: a lane counts the logits that equal the largest one by one, and 2^24 + 1
+   is no float32. Along they are counted by parts. */
+#define MOST_ACROSS ((ptrdiff_t)1 << 24)
+
 static ptrdiff_t product(const ptrdiff_t *shape, int ndim)
 {
     ptrdiff_t p = 1;
@@ -89,6 +93,7 @@ static void choose_layout(plan *p)
             arrays++;
         }
     }
+    across = across && (c->dtype == CSM_F64 || p->n <= MOST_ACROSS);
     across = across && (!others || p->n <= MOST_STAGE_BYTES / (others * size * ROW_GRAIN));
     p->layout = !along && across && 2 * p->run >= p->table->lanes ? CSM_ACROSS : CSM_ALONG;
     p->staged[WHERE] = 0;

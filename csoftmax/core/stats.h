@@ -170,7 +170,7 @@ CSM_INLINE sums sums_of_nothing(void) { return (sums){w_zero(), v_set(0), v_set(
 
 CSM_INLINE sums sums_together(const sums *a, const sums *b)
 {
-    sums s = {w_sum(a->other, b->other), v_add(a->count, b->count), v_pick(v_eq(a->top, v_set(0)), b->top, a->top),
+    sums s = {w_sum(a->other, b->other), v_add(a->count, b->count), a->top,
               w_sum(a->drops, b->drops), w_sum(a->mass, b->mass)};
     return s;
 }
@@ -210,24 +210,21 @@ CSM_INLINE sums team_sums(batch k)
     return all;
 }
 
-/* The sums of a strand, by parts: in one part no count is so large that adding 1 would be lost. */
-CSM_INLINE void exp_strand(batch k, const strand *p, const shift *s, int what, sums *all)
+/* The sums of a row along, by parts. */
+CSM_INLINE sums exp_strand(batch k, const strand *p, const shift *s, int what)
 {
     const span own = own_span(k);
-    const int shared = k.along && k.b->team;
-    EACH(u, k.width) all[u] = sums_of_nothing();
+    sums all = sums_of_nothing();
     for (span part = {own.begin, own.begin}; part.begin < own.end; part.begin = part.end) {
-        sums these[WIDTH];
-        EACH(u, k.width) these[u] = sums_of_nothing();
+        sums these = sums_of_nothing();
         part.end = own.end - part.begin < CSM_PART ? own.end : part.begin + CSM_PART;
-        EACH_VECTOR(k, part, exp_step(k, p, i, count, whole, s, what, these));
-        if (shared)
-            give_part(k, part.begin / CSM_PART, these);
+        EACH_VECTOR(k, part, exp_step(k, p, i, count, whole, s, what, &these));
+        if (k.b->team)
+            give_part(k, part.begin / CSM_PART, &these);
         else
-            EACH(u, k.width) all[u] = part.begin ? sums_together(&all[u], &these[u]) : these[u];
+            all = part.begin ? sums_together(&all, &these) : these;
     }
-    if (shared)
-        *all = team_sums(k);
+    return k.b->team ? team_sums(k) : all;
 }
 
 /* The sums of a row along, in all lanes. */
@@ -248,18 +245,16 @@ CSM_INLINE void exp_pass(batch k, const shift *s, int what, sums *sum)
 {
     real count[V_LANES] = {0};
     double other[W_SIZE] = {0}, drops[W_SIZE] = {0}, mass[W_SIZE] = {0};
+    EACH(u, k.width) sum[u] = sums_of_nothing();
     if (!k.along) {
         const strand p = strand_of(k, 0);
-        exp_strand(k, &p, s, what, sum);
+        EACH_VECTOR(k, whole_span(k), exp_step(k, &p, i, count, whole, s, what, sum));
         return;
     }
-    *sum = sums_of_nothing();
     EACH_STRAND(k, shift, s, {
         if (skips(k, r))
             continue;
-        sums all;
-        exp_strand(k, &p, mine, what, &all);
-        *sum = over_lanes(all, what);
+        *sum = over_lanes(exp_strand(k, &p, mine, what), what);
         w_put_first(other + r, sum->other);
         if (what & SPLIT)
             count[r] = v_first(sum->count);

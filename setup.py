@@ -39,8 +39,10 @@ class BuildCore(build_ext):
         if self.wants_openmp():
             ext.extra_compile_args.append("-fopenmp")
             ext.extra_link_args.append("-fopenmp")
+        if sys.platform == "linux" and not (self.inplace or self.editable_mode):
+            ext.extra_link_args.append("-Wl,-s")  # a wheel needs no symbol table; who profiles installs with -e
         stamp = Path(self.build_temp) / "flags"
-        flags = f"{self.compiler.compiler_so} {ext.extra_compile_args}"
+        flags = f"{self.compiler.compiler_so} {ext.extra_compile_args} {ext.extra_link_args}"
         if not stamp.exists() or stamp.read_text() != flags:
             self.force = True
         super().build_extension(ext)

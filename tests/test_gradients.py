@@ -198,6 +198,22 @@ def test_products_against_the_reference(csm, n, temperature):
         same(function(p, v, temperature=temperature), expected, scale)
 
 
+@pytest.mark.parametrize("rows", [2**19, 2**19 + 3, 2**19 + 96])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_large_products_of_columns_are_those_of_rows(csm, dtype, rows):
+    """Of one thread 6 MB and more are written past the caches, by whole vectors from the first aligned one on."""
+    rng = np.random.default_rng(rows)
+    p, g = csm.softmax(rng.normal(size=(6, rows)).astype(dtype), axis=0), rng.normal(size=(6, rows)).astype(dtype)
+    for product in (csm.softmax_vjp, csm.softmax_jvp, csm.log_softmax_vjp, csm.log_softmax_jvp):
+        out = np.full(6 * rows + 2, 7, dtype)
+        product(p, g, axis=0, out=out[1:-1].reshape(6, rows))
+        assert out[0] == out[-1] == 7
+        expected = product(np.ascontiguousarray(p.T), np.ascontiguousarray(g.T))
+        np.testing.assert_allclose(
+            out[1:-1].reshape(6, rows).T, expected, rtol=0, atol=16 * np.finfo(dtype).eps * np.abs(g).max()
+        )
+
+
 @every_row
 def test_transposes(csm, n):
     """(g, J t) = (J^T g, t) for both maps."""

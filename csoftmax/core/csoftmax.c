@@ -14,8 +14,7 @@
 /* Numbers up to which one row, or its Jacobian, is computed without a plan. */
 #define ONE_ROW 4096
 
-/* Scratch begins a cache line: as malloc gives it, vectors would cross lines or not as it happens, which is an eighth
-   of the time of softmax of float16 along axis 0. */
+/* Scratch begins a cache line: as malloc gives it, vectors would cross lines or not as it happens. */
 enum { LINE = 64 };
 
 static double hessian_factor(csm_hessian rule, ptrdiff_t n)

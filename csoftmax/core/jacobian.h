@@ -95,7 +95,7 @@ CSM_INLINE void jacobian_rows(const csm_block *b, int unit)
     const elem *p = b->x;
     elem *y = b->y;
     const ptrdiff_t roomy = roomy_rows(b);
-    const int streams = pays_to_stream(b);
+    const int streams = pays_to_stream(b, b->n);
     ptrdiff_t i = b->first, here;
     for (ptrdiff_t row = 0; row < b->rows; row += here, i = 0, p += b->xs, y += here * b->ys) {
         const distribution d = distribution_of(p, b->n);

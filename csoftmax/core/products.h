@@ -12,13 +12,14 @@
    may have overflowed or lost terms to underflow it is made again, all in `wide`. Measured: docs/decisions/0009. */
 enum { VJP, LOG_JVP, LOG_VJP };
 
-/* Results of so many bytes are written past the caches, if a row has so many vectors. */
+/* Results of so many bytes are written past the caches, if so many vectors of them are adjacent. */
 #define STREAM_BYTES ((ptrdiff_t)6 << 20)
 #define STREAM_VECTORS 8
 
-CSM_INLINE int pays_to_stream(const csm_block *b)
+CSM_INLINE int pays_to_stream(const csm_block *b, ptrdiff_t adjacent)
 {
-    return b->n >= STREAM_VECTORS * V_LANES && b->rows * b->n >= STREAM_BYTES / (ptrdiff_t)sizeof(elem);
+    return b->y != b->x && b->y != b->g && adjacent >= STREAM_VECTORS * V_LANES
+           && b->rows * b->n >= STREAM_BYTES / (ptrdiff_t)sizeof(elem);
 }
 
 /* Elements from y to where a vector is aligned. */
@@ -77,12 +78,14 @@ CSM_INLINE mask doubtful(vec sum)
 }
 
 /* Vectors of p and g one step apart, of `lanes` lanes each: the whole vectors of a row, its last one, or V_LANES rows
-   with one a lane. `lanes` is V_LANES where it is a constant. */
+   with one a lane; of these `width` side by side, each with sums of its own. `lanes` is V_LANES where it is a constant,
+   and `width` always is one. */
 typedef struct {
     const elem *p, *g;
     elem *y;
-    ptrdiff_t ps, gs, ys;       /* the steps */
-    ptrdiff_t count, lanes;
+    ptrdiff_t ps, gs, ys;               /* the steps */
+    ptrdiff_t count, lanes, ahead;      /* so far ahead arrays are fetched; 0: they are not */
+    int width;
 } strip;
 
 CSM_INLINE vec load_part(const elem *x, ptrdiff_t lanes)
@@ -98,21 +101,35 @@ CSM_INLINE void store_part(elem *y, vec v, ptrdiff_t lanes)
         v_store_n(y, v, lanes);
 }
 
-CSM_INLINE vec p_at(const strip *s, ptrdiff_t i) { return load_part(s->p + i * s->ps, s->lanes); }
+/* Of step i, the u-th. */
+CSM_INLINE vec p_at(const strip *s, ptrdiff_t i, int u) { return load_part(s->p + i * s->ps + u * V_LANES, s->lanes); }
 
-CSM_INLINE vec g_at(const product_job *j, const strip *s, ptrdiff_t i)
+CSM_INLINE vec g_at(const product_job *j, const strip *s, ptrdiff_t i, int u)
 {
-    return scaled(j, load_part(s->g + i * s->gs, s->lanes));
+    return scaled(j, load_part(s->g + i * s->gs + u * V_LANES, s->lanes));
 }
 
-CSM_INLINE vec h_at(const product_job *j, const strip *s, ptrdiff_t i, vec c) { return height(j, g_at(j, s, i), c); }
+CSM_INLINE vec h_at(const product_job *j, const strip *s, ptrdiff_t i, int u, vec c)
+{
+    return height(j, g_at(j, s, i, u), c);
+}
 
-/* The larger of c and the candidates. */
-CSM_INLINE vec pivot_pass(const product_job *j, const strip *s, vec c)
+/* Asks for what is `ahead` of the u-th vector of a step at `a`: of p, g and y in a pass each, so that there are never
+   more requests than the CPU keeps. */
+CSM_INLINE void fetch(const strip *s, const elem *a, int u, int writes)
+{
+    if (s->ahead)
+        writes ? __builtin_prefetch(a + u * V_LANES + s->ahead, 1) : __builtin_prefetch(a + u * V_LANES + s->ahead);
+}
+
+/* Raises c to the candidates. */
+CSM_INLINE void pivot_pass(const product_job *j, const strip *s, vec *c)
 {
     for (ptrdiff_t i = 0; i < s->count; i++)
-        c = v_max(candidate(p_at(s, i), g_at(j, s, i)), c);
-    return c;
+        EACH(u, s->width) {
+            fetch(s, s->p + i * s->ps, u, 0);
+            c[u] = v_max(candidate(p_at(s, i, u), g_at(j, s, i, u)), c[u]);
+        }
 }
 
 /* sum + p h, or sum + h. */
@@ -123,54 +140,72 @@ CSM_INLINE wide add_term(const product_job *j, wide sum, vec p, vec h)
     return w_add_product(sum, p, j->unit ? h : v_keep(v_ne(p, v_set(0)), h));
 }
 
-/* sum + p h, or sum + h, and the largest p. Fours where T = 1: h has an error of its own where not. */
-CSM_INLINE wide sum_pass(const product_job *j, const strip *s, wide sum, vec c, vec *top)
+/* For LOG_VJP there is no pivot pass. */
+CSM_INLINE void fetch_terms(const product_job *j, const strip *s, ptrdiff_t i, int u)
+{
+    fetch(s, s->g + i * s->gs, u, 0);
+    if (j->op == LOG_VJP)
+        fetch(s, s->p + i * s->ps, u, 0);
+}
+
+/* Adds p h, or h, to the sums; raises `top` to p. Fours where T = 1: h has an error of its own where not. */
+CSM_INLINE void sum_pass(const product_job *j, const strip *s, const vec *c, wide *sum, vec *top)
 {
     const vec one = v_set(1);
     ptrdiff_t i = 0;
-    for (; i < s->count && !j->unit; i++) {
-        vec p = p_at(s, i);
-        sum = add_term(j, sum, p, h_at(j, s, i, c));
-        *top = v_max(p, *top);
-    }
-    for (; i + 4 <= s->count; i += 4) {
-        vec h[4], p[4], four;
-        EACH(u, 4) h[u] = h_at(j, s, i + u, c);
-        if (j->op == LOG_VJP) {
-            four = v_add(v_add(h[0], h[1]), v_add(h[2], h[3]));
-        } else {
-            EACH(u, 4) p[u] = p_at(s, i + u);
-            four = v_fma(p[3], h[3], v_fma(p[2], h[2], v_fma(p[1], h[1], v_mul(p[0], h[0]))));
-            *top = v_max(v_max(v_max(p[0], p[1]), v_max(p[2], p[3])), *top);
+    for (; i < s->count && !j->unit; i++)
+        EACH(u, s->width) {
+            vec p = p_at(s, i, u);
+            sum[u] = add_term(j, sum[u], p, h_at(j, s, i, u, c[u]));
+            top[u] = v_max(p, top[u]);
         }
-        sum = w_add(sum, four);
-    }
-    vec four = v_set(0);
-    for (; i < s->count; i++) {
-        vec p = j->op == LOG_VJP ? one : p_at(s, i);
-        four = v_fma(p, h_at(j, s, i, c), four);
-        *top = v_max(p, *top);
-    }
-    return j->unit ? w_add(sum, four) : sum;
+    for (; i + 4 <= s->count; i += 4)
+        EACH(u, s->width) {
+            vec h[4], p[4], four;
+            EACH(k, 4) fetch_terms(j, s, i + k, u);
+            EACH(k, 4) h[k] = h_at(j, s, i + k, u, c[u]);
+            if (j->op == LOG_VJP) {
+                four = v_add(v_add(h[0], h[1]), v_add(h[2], h[3]));
+            } else {
+                EACH(k, 4) p[k] = p_at(s, i + k, u);
+                four = v_fma(p[3], h[3], v_fma(p[2], h[2], v_fma(p[1], h[1], v_mul(p[0], h[0]))));
+                top[u] = v_max(v_max(v_max(p[0], p[1]), v_max(p[2], p[3])), top[u]);
+            }
+            sum[u] = w_add(sum[u], four);
+        }
+    vec four[WIDTH];
+    EACH(u, s->width) four[u] = v_set(0);
+    for (; i < s->count; i++)
+        EACH(u, s->width) {
+            vec p = j->op == LOG_VJP ? one : p_at(s, i, u);
+            fetch_terms(j, s, i, u);
+            four[u] = v_fma(p, h_at(j, s, i, u, c[u]), four[u]);
+            top[u] = v_max(p, top[u]);
+        }
+    EACH(u, s->width) sum[u] = j->unit ? w_add(sum[u], four[u]) : sum[u];
 }
 
-/* The same where range matters more than time. */
-static wide sum_again(const product_job *j, const strip *s, wide sum, vec c)
+/* The same for the u-th, where range matters more than time. */
+static wide sum_again(const product_job *j, const strip *s, int u, wide sum, vec c)
 {
     for (ptrdiff_t i = 0; i < s->count; i++)
-        sum = add_term(j, sum, p_at(s, i), h_at(j, s, i, c));
+        sum = add_term(j, sum, p_at(s, i, u), h_at(j, s, i, u, c));
     return sum;
 }
 
-CSM_INLINE void product_pass(const product_job *j, const strip *s, vec c, vec sum, int streams)
+CSM_INLINE void product_pass(const product_job *j, const strip *s, const vec *c, const vec *sum, int streams)
 {
-    for (ptrdiff_t i = 0; i < s->count; i++) {
-        vec p = j->op == LOG_JVP ? c : p_at(s, i), v = entry(j, p, h_at(j, s, i, c), sum);
-        if (streams)
-            v_stream(s->y + i * s->ys, v);
-        else
-            store_part(s->y + i * s->ys, v, s->lanes);
-    }
+    for (ptrdiff_t i = 0; i < s->count; i++)
+        EACH(u, s->width) {
+            vec p = j->op == LOG_JVP ? c[u] : p_at(s, i, u), v = entry(j, p, h_at(j, s, i, u, c[u]), sum[u]);
+            elem *y = s->y + i * s->ys + u * V_LANES;
+            if (streams) {
+                v_stream(y, v);
+            } else {
+                fetch(s, s->y + i * s->ys, u, 1);
+                store_part(y, v, s->lanes);
+            }
+        }
 }
 
 /* The whole vectors of row `row` from class `from` on, and its last one, if any, that is not. */
@@ -179,8 +214,8 @@ CSM_INLINE void strips_of(const csm_block *b, ptrdiff_t row, ptrdiff_t from, str
     const elem *p = (const elem *)b->x + row * b->xs + from, *g = (const elem *)b->g + row * b->gs + from;
     elem *y = (elem *)b->y + row * b->ys + from;
     const ptrdiff_t count = (b->n - from) / V_LANES, end = count * V_LANES, left = b->n - from - end;
-    const strip s = {p, g, y, V_LANES, V_LANES, V_LANES, count, V_LANES};
-    const strip t = {p + end, g + end, y + end, 0, 0, 0, left > 0, left};
+    const strip s = {p, g, y, V_LANES, V_LANES, V_LANES, count, V_LANES, 0, 1};
+    const strip t = {p + end, g + end, y + end, 0, 0, 0, left > 0, left, 0, 1};
     *whole = s;
     *last = t;
 }
@@ -189,73 +224,104 @@ static vec row_again(const product_job *j, const csm_block *b, ptrdiff_t row, ve
 {
     strip whole, last;
     strips_of(b, row, 0, &whole, &last);
-    return w_round(w_hsum(sum_again(j, &last, sum_again(j, &whole, w_zero(), c), c)));
+    return w_round(w_hsum(sum_again(j, &last, 0, sum_again(j, &whole, 0, w_zero(), c), c)));
 }
 
 /* Rows along, one after another. */
 CSM_INLINE void products_wide(const csm_block *b, const product_job *j)
 {
-    const int streams = b->y != b->x && b->y != b->g && pays_to_stream(b);
+    const int streams = pays_to_stream(b, b->n);
     for (ptrdiff_t row = 0; row < b->rows; row++) {
         strip whole, last;
         strips_of(b, row, 0, &whole, &last);
         vec c = v_set(0), top = c;
-        wide sum = sum_pass(j, &last, sum_pass(j, &whole, w_zero(), c, &top), c, &top);
+        wide sum = w_zero();
+        sum_pass(j, &whole, &c, &sum, &top);
+        sum_pass(j, &last, &c, &sum, &top);
         if (j->op != LOG_VJP && m_any(v_le(v_set((real)0.5), top))) {
-            c = settled(v_hmax(pivot_pass(j, &last, pivot_pass(j, &whole, v_set(-INFINITY)))));
-            sum = sum_pass(j, &last, sum_pass(j, &whole, w_zero(), c, &top), c, &top);
+            c = v_set(-INFINITY);
+            pivot_pass(j, &whole, &c);
+            pivot_pass(j, &last, &c);
+            c = settled(v_hmax(c));
+            sum = w_zero();
+            sum_pass(j, &whole, &c, &sum, &top);
+            sum_pass(j, &last, &c, &sum, &top);
         }
         vec s = w_round(w_hsum(sum));
         if (j->unit && m_any(doubtful(s)))
             s = row_again(j, b, row, c);
         if (streams) {
             const ptrdiff_t before = misaligned(whole.y);
-            const strip head = {whole.p, whole.g, whole.y, 0, 0, 0, before > 0, before};
+            const strip head = {whole.p, whole.g, whole.y, 0, 0, 0, before > 0, before, 0, 1};
             strips_of(b, row, before, &whole, &last);
-            product_pass(j, &head, c, s, 0);
-            product_pass(j, &whole, c, s, 1);
+            product_pass(j, &head, &c, &s, 0);
+            product_pass(j, &whole, &c, &s, 1);
         } else {
-            product_pass(j, &whole, c, s, 0);
+            product_pass(j, &whole, &c, &s, 0);
         }
-        product_pass(j, &last, c, s, 0);
+        product_pass(j, &last, &c, &s, 0);
     }
     if (streams)
         v_drain();
 }
 
 /* Rows across, one a lane. A row gets the same result whatever rows are beside it. */
-CSM_INLINE void products_of_lanes(const product_job *j, const strip *s)
+CSM_INLINE void products_of_lanes(const product_job *j, const strip *s, int streams)
 {
-    vec top = v_set(0), c = j->op == LOG_VJP ? top : settled(pivot_pass(j, s, v_set(-INFINITY)));
-    vec sum = w_round(sum_pass(j, s, w_zero(), c, &top));
-    mask again = doubtful(sum);
-    if (j->unit && m_any(again))
-        sum = v_pick(again, w_round(sum_again(j, s, w_zero(), c)), sum);
-    product_pass(j, s, c, sum, 0);
-}
-
-/* Asks for the cache lines of the rows some batches further: see BATCHES_AHEAD. */
-CSM_INLINE void fetch_ahead(const strip *s)
-{
-    const ptrdiff_t ahead = BATCHES_AHEAD * V_LANES;
-    for (ptrdiff_t i = 0; i < s->count; i++) {
-        __builtin_prefetch(s->p + i * s->ps + ahead);
-        __builtin_prefetch(s->g + i * s->gs + ahead);
-        __builtin_prefetch(s->y + i * s->ys + ahead, 1);
+    vec c[WIDTH], top[WIDTH], sum[WIDTH];
+    wide sums[WIDTH];
+    EACH(u, s->width) top[u] = v_set(0);
+    EACH(u, s->width) c[u] = v_set(j->op == LOG_VJP ? 0 : -INFINITY);
+    EACH(u, s->width) sums[u] = w_zero();
+    if (j->op != LOG_VJP) {
+        pivot_pass(j, s, c);
+        EACH(u, s->width) c[u] = settled(c[u]);
     }
+    sum_pass(j, s, c, sums, top);
+    EACH(u, s->width) {
+        sum[u] = w_round(sums[u]);
+        const mask again = doubtful(sum[u]);
+        if (j->unit && m_any(again))
+            sum[u] = v_pick(again, w_round(sum_again(j, s, u, w_zero(), c[u])), sum[u]);
+    }
+    product_pass(j, s, c, sum, streams);
 }
 
-CSM_INLINE void products_across(const csm_block *b, const product_job *j)
+/* Rows [row, row + lanes) of a block, a class a step, and those of width - 1 vectors more. */
+CSM_INLINE strip strip_across(const csm_block *b, ptrdiff_t row, ptrdiff_t lanes, int width)
 {
     const int is_tile = b->xs == TILE_ROWS;
-    strip s = {b->x, b->g, b->y, b->xs, b->gs, b->ys, b->n, V_LANES};
-    ptrdiff_t row = 0;
-    for (; row + V_LANES <= b->rows; row += V_LANES, s.p += V_LANES, s.g += V_LANES, s.y += V_LANES) {
-        if (!is_tile)
-            fetch_ahead(&s);
-        products_of_lanes(j, &s);
+    return (strip){(const elem *)b->x + row, (const elem *)b->g + row, (elem *)b->y + row, b->xs, b->gs, b->ys,
+                   b->n, lanes, is_tile ? 0 : BATCHES_AHEAD * V_LANES, width};
+}
+
+/* Rows to where y is at the begin of a cache line, if results are to be written past the caches; else -1. Lines that are
+   written in parts would be read first. */
+CSM_INLINE ptrdiff_t rows_to_line(const csm_block *b)
+{
+    enum { LINE = 64 / sizeof(elem) };
+    if (b->ys % LINE || !pays_to_stream(b, b->rows))
+        return -1;
+    return (LINE - (ptrdiff_t)((uintptr_t)b->y / sizeof(elem) % LINE)) % LINE;
+}
+
+/* Wide batches while there are so many rows, where T = 1; else, and of what is left, a vector of rows after another. */
+CSM_INLINE void products_across(const csm_block *b, const product_job *j)
+{
+    const int width = j->unit ? WIDTH : 1;
+    const ptrdiff_t head = rows_to_line(b), wide = width * V_LANES;
+    ptrdiff_t rows;
+    for (ptrdiff_t row = 0; row < b->rows; row += rows) {
+        const ptrdiff_t left = (row < head ? head : b->rows) - row;
+        rows = left >= wide ? wide : left < V_LANES ? left : V_LANES;
+        if (rows == wide) {
+            const strip s = strip_across(b, row, V_LANES, width);
+            products_of_lanes(j, &s, head >= 0);
+        } else {
+            const strip s = strip_across(b, row, rows, 1);
+            products_of_lanes(j, &s, 0);
+        }
     }
-    const strip rest = {s.p, s.g, s.y, s.ps, s.gs, s.ys, s.count, b->rows - row};
-    if (rest.lanes)
-        products_of_lanes(j, &rest);
+    if (head >= 0)
+        v_drain();
 }

@@ -22,8 +22,8 @@ enum { FEW_CLASSES = 48, MORE_CLASSES = 100 };
 enum { WIDTH = V_LANES > 1 ? 4 : 1 };
 
 /* Bytes of an array, or of a row, of which the second-level cache holds three: larger arrays are fetched ahead; of
-   longer rows it would lose what is to be written. And bytes of a row of which the first-level cache holds two and those
-   that are next (docs/decisions/0020). */
+   longer rows it would lose what is to be written. And bytes of a row of which the first-level cache holds two and
+   those that are next (docs/decisions/0020). */
 enum { CACHED_ARRAY = 256 * 1024, SHORT_ROW = 16 * 1024 };
 
 typedef struct {

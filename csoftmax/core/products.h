@@ -295,8 +295,8 @@ CSM_INLINE strip strip_across(const csm_block *b, ptrdiff_t row, ptrdiff_t lanes
                    b->n, lanes, is_tile ? 0 : BATCHES_AHEAD * V_LANES, width};
 }
 
-/* Rows to where y is at the begin of a cache line, if results are to be written past the caches; else -1. Lines that are
-   written in parts would be read first. */
+/* Rows to where y begins a cache line, if results are to be written past the caches; else -1. Lines that are written in
+   parts would be read first. */
 CSM_INLINE ptrdiff_t rows_to_line(const csm_block *b)
 {
     enum { LINE = 64 / sizeof(elem) };

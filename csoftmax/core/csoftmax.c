@@ -14,9 +14,6 @@
 /* Numbers up to which one row, or its Jacobian, is computed without a plan. */
 #define ONE_ROW 4096
 
-/* Scratch begins a cache line: as malloc gives it, vectors would cross lines or not as it happens. */
-enum { LINE = 64 };
-
 static double hessian_factor(csm_hessian rule, ptrdiff_t n)
 {
     return rule == CSM_UPPER ? 2 : rule == CSM_FRIEDMAN ? (double)n / (double)(n - 1) : 1;
@@ -208,8 +205,9 @@ csm_status csm_run(csm_call *c)
         size_t bytes = (size_t)p.threads * p.stage_bytes;
         if (p.together)
             bytes = (size_t)(p.threads + p.n / (CSM_PART * p.table->lanes) + 1) * CSM_EXCHANGE * sizeof(double);
-        char *const memory = bytes ? malloc(bytes + LINE) : NULL;
-        p.scratch = memory ? memory + LINE - (uintptr_t)memory % LINE : NULL;
+        /* Scratch begins a line: as malloc gives it, vectors would cross lines or not as it happens. */
+        char *const memory = bytes ? malloc(bytes + CSM_LINE) : NULL;
+        p.scratch = memory ? memory + CSM_LINE - (uintptr_t)memory % CSM_LINE : NULL;
         p.scale = p.given.valid ? gradient_scale(c, p.given.divisor) : 0;
         status = p.scratch || !bytes ? run_slices(&p) : CSM_NO_MEMORY;
         free(memory);

@@ -72,7 +72,7 @@ CSM_INLINE vec entries(const distribution *d, vec v, ptrdiff_t j, ptrdiff_t i, c
 /* Row i, past the caches but for its ends, which share cache lines with other rows. */
 CSM_INLINE void stream_row(const distribution *d, ptrdiff_t i, ptrdiff_t n, elem *y, const temper *t, int unit)
 {
-    const ptrdiff_t head = misaligned(y);
+    const ptrdiff_t head = misaligned(y, V_LANES);
     ptrdiff_t j = head;
     if (head)
         v_store_n(y, entries(d, v_load_n(d->p, head, 0), 0, i, t, unit), head);

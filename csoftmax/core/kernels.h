@@ -19,6 +19,8 @@ typedef struct {
     double *exchange;           /* CSM_EXCHANGE doubles for each thread and each part                      */
 } csm_team;
 
+enum { CSM_LINE = 64 };     /* bytes of a cache line */
+
 /* A row is summed by parts of so many vectors, however many threads walk through them: the same bits. */
 enum { CSM_PART = 4096, CSM_EXCHANGE = 64 };
 

@@ -126,7 +126,7 @@ static void measure_stage(plan *p)
     const ptrdiff_t fit = STAGE_BYTES / row, least = grain_of(p);
     const ptrdiff_t most = fit >= ROW_GRAIN ? fit / ROW_GRAIN * ROW_GRAIN : fit > least ? fit : least;
     p->stage_rows = !arrays ? PTRDIFF_MAX : most < p->count ? most : p->count;
-    p->stage_bytes = arrays ? (size_t)(p->stage_rows * row + 63) / 64 * 64 : 0;
+    p->stage_bytes = arrays ? (size_t)(p->stage_rows * row + CSM_LINE - 1) / CSM_LINE * CSM_LINE : 0;
 }
 
 void csm_make_plan(plan *p, csm_call *c)

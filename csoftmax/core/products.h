@@ -22,10 +22,10 @@ CSM_INLINE int pays_to_stream(const csm_block *b, ptrdiff_t adjacent)
            && b->rows * b->n >= STREAM_BYTES / (ptrdiff_t)sizeof(elem);
 }
 
-/* Elements from y to where a vector is aligned. */
-CSM_INLINE ptrdiff_t misaligned(const elem *y)
+/* Elements from y to where `unit` of them, a vector or a cache line, are aligned. */
+CSM_INLINE ptrdiff_t misaligned(const elem *y, ptrdiff_t unit)
 {
-    return (V_LANES - (ptrdiff_t)((uintptr_t)y / sizeof *y % V_LANES)) % V_LANES;
+    return (unit - (ptrdiff_t)((uintptr_t)y / sizeof *y % (size_t)unit)) % unit;
 }
 
 /* What is computed; `op` and `unit` (T = 1) are constants wherever these functions are inlined. */
@@ -251,7 +251,7 @@ CSM_INLINE void products_wide(const csm_block *b, const product_job *j)
         if (j->unit && m_any(doubtful(s)))
             s = row_again(j, b, row, c);
         if (streams) {
-            const ptrdiff_t before = misaligned(whole.y);
+            const ptrdiff_t before = misaligned(whole.y, V_LANES);
             const strip head = {whole.p, whole.g, whole.y, 0, 0, 0, before > 0, before, 0, 1};
             strips_of(b, row, before, &whole, &last);
             product_pass(j, &head, &c, &s, 0);
@@ -299,10 +299,8 @@ CSM_INLINE strip strip_across(const csm_block *b, ptrdiff_t row, ptrdiff_t lanes
    parts would be read first. */
 CSM_INLINE ptrdiff_t rows_to_line(const csm_block *b)
 {
-    enum { LINE = 64 / sizeof(elem) };
-    if (b->ys % LINE || !pays_to_stream(b, b->rows))
-        return -1;
-    return (LINE - (ptrdiff_t)((uintptr_t)b->y / sizeof(elem) % LINE)) % LINE;
+    enum { LINE = CSM_LINE / sizeof(elem) };
+    return b->ys % LINE || !pays_to_stream(b, b->rows) ? -1 : misaligned(b->y, LINE);
 }
 
 /* Wide batches while there are so many rows, where T = 1; else, and of what is left, a vector of rows after another. */

@@ -156,7 +156,7 @@ CSM_INLINE void fetch_tile(const void *a, ptrdiff_t stride, ptrdiff_t n, int wri
 {
     const elem *p = (const elem *)a + TILE_ROWS * stride;
     if (a && stride < 2 * n)
-        for (ptrdiff_t i = 0; i < TILE_ROWS * stride; i += 64 / (ptrdiff_t)sizeof(elem))
+        for (ptrdiff_t i = 0; i < TILE_ROWS * stride; i += CSM_LINE / (ptrdiff_t)sizeof(elem))
             writes ? __builtin_prefetch(p + i, 1) : __builtin_prefetch(p + i);
 }
 
@@ -174,7 +174,7 @@ CSM_INLINE void fetch_next_tile(const csm_block *b, ptrdiff_t row)
 /* A block of rows of few classes, by the kernel across rows. */
 static void turned(const csm_block *b, csm_kernel *across)
 {
-    _Alignas(64) elem x[MORE_CLASSES * TILE_ROWS], g[MORE_CLASSES * TILE_ROWS], h[MORE_CLASSES * TILE_ROWS];
+    _Alignas(CSM_LINE) elem x[MORE_CLASSES * TILE_ROWS], g[MORE_CLASSES * TILE_ROWS], h[MORE_CLASSES * TILE_ROWS];
     for (ptrdiff_t row = 0; row < b->rows; row += TILE_ROWS) {
         csm_block tile = *b;
         tile.rows = b->rows - row < TILE_ROWS ? b->rows - row : TILE_ROWS;

@@ -149,7 +149,7 @@ static int is_one_row(const csm_call *c)
             return 0;
     for (int k = 0; k < 4; k++)
         if (rows[k]->data && (rows[k]->dtype != c->dtype || rows[k]->swapped || rows[k]->stride[c->ndim] != size
-                              || (uintptr_t)rows[k]->data % (size_t)size))
+                              || ((uintptr_t)rows[k]->data & (uintptr_t)(size - 1))))
             return 0;
     return 1;
 }

@@ -2,7 +2,7 @@
    what a change of a kernel does, without Python and without the driver. Of the shapes below, or of one that is given:
    rows, classes, and "across" for rows along axis 0. From the project's root, for avx512_f32:
 
-     cc -O2 -std=gnu11 -ffp-contract=off -fno-math-errno -fno-trapping-math \
+     cc -O2 -mtune=skylake -std=gnu11 -ffp-contract=off -fno-math-errno -fno-trapping-math \
         -DINSTANCE='"../csoftmax/core/isa/avx512_f32.c"' bench/kernels.c -lm -o /tmp/kernels && /tmp/kernels */
 #include INSTANCE
 
@@ -79,10 +79,11 @@ static void measure_shape(shape of)
     elem *p = malloc((size_t)size * sizeof *p), *h = calloc((size_t)size, sizeof *h);
     ptrdiff_t *label = malloc((size_t)rows * sizeof *label);
     real *r = malloc((size_t)rows * sizeof *r);
-    for (ptrdiff_t i = 0; i < size; i++) {
+    for (ptrdiff_t i = 0; i < size; i++)
         x[i] = (elem)((double)(rand() % 10000 - 5000) * 1e-3);
-        p[i] = (elem)((double)(rand() % 1000) * 2e-3 / (double)n);
-    }
+    const csm_block to_p = {.rows = rows, .n = n, .all_rows = rows, .x = x, .y = p, .xs = stride, .ys = stride,
+                            .temperature = 1};
+    CSM_TABLE.kernel[CSM_SOFTMAX][of.layout](&to_p);
     for (ptrdiff_t i = 0; i < rows; i++)
         label[i] = rand() % n;
     printf("\n%8td %8td", rows, n);

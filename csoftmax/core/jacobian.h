@@ -3,39 +3,58 @@
    the rounding of p_i. The block begins at row `first` of the first p; the p are xs apart.
    Includes nothing; needs turn.h and derivatives.h, and what these need, before it. Measured: docs/decisions/0009. */
 
-/* One p, and what its diagonal needs. */
+/* The p above 1/2, NaN if there is none, and the sum of the others: what a diagonal needs. */
+typedef struct { vec top, rest; } peak;
+
 typedef struct {
     const elem *p;
     ptrdiff_t full, left;       /* vectors before the last; classes in the last */
     vec last;                   /* 0 past the end                               */
-    vec top, rest;              /* the p above 1/2, NaN if there is none; the sum of the others */
+    peak peak;
 } distribution;
 
 /* p (1 - p)/T, lane by lane. */
-CSM_INLINE vec variance(vec p, vec top, vec rest, const temper *t, int unit)
+CSM_INLINE vec variance(vec p, const peak *a, const temper *t, int unit)
 {
-    return product_over_T(p, v_pick(v_eq(p, top), rest, v_sub(v_set(1), p)), t, unit);
+    return product_over_T(p, v_pick(v_eq(p, a->top), a->rest, v_sub(v_set(1), p)), t, unit);
 }
 
 CSM_INLINE vec above_half(vec top) { return v_pick(v_lt(v_set((real)0.5), top), top, v_set(NAN)); }
 
+/* Of V_LANES p, one a lane, in a tile. */
+CSM_INLINE peak peaks_across(const elem *p, ptrdiff_t n)
+{
+    vec top = v_set(0);
+    wide sum = w_zero();
+    for (ptrdiff_t j = 0; j < n; j++)
+        top = v_max(v_load(p + j * TILE_ROWS), top);
+    top = above_half(top);
+    for (ptrdiff_t j = 0; j < n; j++) {
+        const vec v = v_load(p + j * TILE_ROWS);
+        sum = w_add(sum, v_keep(v_ne(v, top), v));
+    }
+    return (peak){top, w_round(sum)};
+}
+
 CSM_INLINE distribution distribution_of(const elem *p, ptrdiff_t n)
 {
     const ptrdiff_t full = (n - 1) / V_LANES, left = n - full * V_LANES;
-    distribution d = {p, full, left, v_load_n(p + full * V_LANES, left, 0), v_set(0), v_set(0)};
-    vec top = v_max(d.last, v_set(0));
-    for (ptrdiff_t j = 0; j < d.full; j++)
-        top = v_max(v_load(p + j * V_LANES), top);
-    d.top = above_half(v_hmax(top));
-    if (d.full == 0 || m_any(v_eq(d.top, d.top))) {
-        wide sum = w_of(v_keep(v_ne(d.last, d.top), d.last));
-        for (ptrdiff_t j = 0; j < d.full; j++) {
-            vec v = v_load(p + j * V_LANES);
-            sum = w_add(sum, v_keep(v_ne(v, d.top), v));
-        }
-        d.rest = w_round(w_hsum(sum));
+    return (distribution){p, full, left, v_load_n(p + full * V_LANES, left, 0), {v_set(NAN), v_set(0)}};
+}
+
+/* In all lanes. */
+CSM_INLINE peak peak_along(const distribution *d)
+{
+    vec top = v_max(d->last, v_set(0));
+    for (ptrdiff_t j = 0; j < d->full; j++)
+        top = v_max(v_load(d->p + j * V_LANES), top);
+    top = above_half(v_hmax(top));
+    wide sum = w_of(v_keep(v_ne(d->last, top), d->last));
+    for (ptrdiff_t j = 0; j < d->full; j++) {
+        const vec v = v_load(d->p + j * V_LANES);
+        sum = w_add(sum, v_keep(v_ne(v, top), v));
     }
-    return d;
+    return (peak){top, w_round(w_hsum(sum))};
 }
 
 /* Rows i to i + rows of one Jacobian. The last vector of the first `roomy` may reach beyond its row: what it writes
@@ -44,20 +63,21 @@ CSM_INLINE void write_rows(const distribution *d, ptrdiff_t i, ptrdiff_t rows, p
                            const temper *t, int unit)
 {
     const ptrdiff_t tail = d->full * V_LANES;
-    const vec diagonal = variance(d->last, d->top, d->rest, t, unit);
-    for (const ptrdiff_t stop = i + rows; i < stop; i++, roomy--, y += ys) {
+    const vec diagonal = variance(d->last, &d->peak, t, unit);
+    vec number = v_set((real)i);
+    for (const ptrdiff_t stop = i + rows; i < stop; i++, number = v_add(number, v_set(1)), roomy--, y += ys) {
         const vec p = v_set(d->p[i]), minus = v_sub(v_set(0), p);
-        for (ptrdiff_t j = 0; j < d->full; j++)
+        _Pragma("GCC unroll 2") for (ptrdiff_t j = 0; j < d->full; j++)
             v_store(y + j * V_LANES, product_over_T(minus, v_load(d->p + j * V_LANES), t, unit));
         vec v = product_over_T(minus, d->last, t, unit);
         if (d->full == 0)
-            v = v_pick(v_eq(v_lanes(), v_set((real)i)), diagonal, v);
+            v = v_pick(v_eq(v_lanes(), number), diagonal, v);
         if (roomy > 0)
             v_store(y + tail, v);
         else
             v_store_n(y + tail, v, d->left);
         if (d->full)
-            y[i] = v_first(variance(p, d->top, d->rest, t, unit));
+            y[i] = v_first(variance(p, &d->peak, t, unit));
     }
 }
 
@@ -65,7 +85,7 @@ CSM_INLINE void write_rows(const distribution *d, ptrdiff_t i, ptrdiff_t rows, p
    up to it and on from it would be mispredicted row by row. */
 CSM_INLINE vec entries(const distribution *d, vec v, ptrdiff_t j, ptrdiff_t i, const temper *t, int unit)
 {
-    return v_pick(v_eq(v_lanes(), v_set((real)(i - j))), variance(v, d->top, d->rest, t, unit),
+    return v_pick(v_eq(v_lanes(), v_set((real)(i - j))), variance(v, &d->peak, t, unit),
                   product_over_T(v_sub(v_set(0), v_set(d->p[i])), v, t, unit));
 }
 
@@ -89,16 +109,33 @@ CSM_INLINE ptrdiff_t roomy_rows(const csm_block *b)
     return b->ys == b->n ? b->rows - (reach + b->n - 1) / b->n + 1 : 0;
 }
 
+/* The peaks of up to TILE_ROWS p of few classes, one number each. One p after another waits for its sum over lanes; and
+   whether one has a peak at all is foreseen half the time at best (docs/decisions/0024). */
+static void peaks_turned(elem *top, elem *rest, const elem *p, ptrdiff_t ps, ptrdiff_t rows, ptrdiff_t n)
+{
+    elem tile[FEW_CLASSES * TILE_ROWS];
+    turn_in(tile, p, ps, rows, n);
+    for (ptrdiff_t r = 0; r < rows; r += V_LANES) {
+        const peak a = peaks_across(tile + r, n);
+        v_store(top + r, a.top);
+        v_store(rest + r, a.rest);
+    }
+}
+
 CSM_INLINE void jacobian_rows(const csm_block *b, int unit)
 {
     const temper t = temper_of(unit ? 1 : b->temperature);
     const elem *p = b->x;
-    elem *y = b->y;
-    const ptrdiff_t roomy = roomy_rows(b);
-    const int streams = pays_to_stream(b, b->n);
-    ptrdiff_t i = b->first, here;
-    for (ptrdiff_t row = 0; row < b->rows; row += here, i = 0, p += b->xs, y += here * b->ys) {
-        const distribution d = distribution_of(p, b->n);
+    elem *y = b->y, top[TILE_ROWS], rest[TILE_ROWS];
+    const ptrdiff_t roomy = roomy_rows(b), count = (b->first + b->rows + b->n - 1) / b->n;
+    const int streams = pays_to_stream(b, b->n), turns = b->n <= FEW_CLASSES && b->all_rows >= V_LANES * b->n;
+    ptrdiff_t i = b->first, row = 0, here;
+    for (ptrdiff_t k = 0; row < b->rows; k++, row += here, i = 0, p += b->xs, y += here * b->ys) {
+        const ptrdiff_t r = k % TILE_ROWS;
+        if (turns && r == 0)
+            peaks_turned(top, rest, p, b->xs, count - k < TILE_ROWS ? count - k : TILE_ROWS, b->n);
+        distribution d = distribution_of(p, b->n);
+        d.peak = turns ? (peak){v_set(top[r]), v_set(rest[r])} : peak_along(&d);
         here = b->rows - row < b->n - i ? b->rows - row : b->n - i;
         if (streams)
             for (ptrdiff_t k = 0; k < here; k++)
@@ -118,22 +155,16 @@ enum { FEW_SQUARE = 4, MOST_SQUARE = FEW_SQUARE * FEW_SQUARE * TILE_ROWS };
 CSM_INLINE void jacobian_tile(elem *y, const elem *x, ptrdiff_t rows, ptrdiff_t n, const temper *t, int unit)
 {
     for (ptrdiff_t r = 0; r < rows; r += V_LANES) {
-        vec p[FEW_SQUARE], top = v_set(0);
-        wide sum = w_zero();
-        for (ptrdiff_t j = 0; j < n; j++) {
-            p[j] = v_load(x + j * TILE_ROWS + r);
-            top = v_max(p[j], top);
-        }
-        top = above_half(top);
+        const peak a = peaks_across(x + r, n);
+        vec p[FEW_SQUARE];
         for (ptrdiff_t j = 0; j < n; j++)
-            sum = w_add(sum, v_keep(v_ne(p[j], top), p[j]));
-        const vec rest = w_round(sum);
+            p[j] = v_load(x + j * TILE_ROWS + r);
         for (ptrdiff_t i = 0; i < n; i++) {
             elem *row = y + i * n * TILE_ROWS + r;
             const vec minus = v_sub(v_set(0), p[i]);
             for (ptrdiff_t j = 0; j < n; j++)
                 v_store(row + j * TILE_ROWS, product_over_T(minus, p[j], t, unit));
-            v_store(row + i * TILE_ROWS, variance(p[i], top, rest, t, unit));
+            v_store(row + i * TILE_ROWS, variance(p[i], &a, t, unit));
         }
     }
 }

@@ -26,8 +26,6 @@ static ptrdiff_t product(const ptrdiff_t *shape, int ndim)
     return p;
 }
 
-static ptrdiff_t distance(ptrdiff_t stride) { return stride < 0 ? -stride : stride; }
-
 /* Sorts `ndim` axes of the call from `first` on, by x's stride, into `order`. */
 static void sort_axes(const csm_call *c, int first, int ndim, int *order)
 {
@@ -121,12 +119,17 @@ static void join_jacobians(plan *p)
 static void measure_stage(plan *p)
 {
     const int shared = p->staged[X] && p->staged[Y] && p->call->op != CSM_JACOBIAN;
-    const ptrdiff_t arrays = p->staged[X] + p->staged[G] + p->staged[Y] + p->staged[H] - shared;
-    const ptrdiff_t row = arrays * p->n * csm_itemsize(p->call->dtype) + 1;
-    const ptrdiff_t fit = STAGE_BYTES / row, least = grain_of(p);
+    const ptrdiff_t size = csm_itemsize(p->call->dtype), none = staged_numbers(p, X, 0);
+    ptrdiff_t row = 1, arrays = 0;
+    for (int k = 0; k < WHERE; k++) {
+        row += p->staged[k] ? (staged_numbers(p, k, 1) - staged_numbers(p, k, 0)) * size : 0;
+        arrays += p->staged[k];
+    }
+    row -= shared ? p->n * size : 0;
+    const ptrdiff_t fit = (STAGE_BYTES - none * size) / row, least = grain_of(p);
     const ptrdiff_t most = fit >= ROW_GRAIN ? fit / ROW_GRAIN * ROW_GRAIN : fit > least ? fit : least;
     p->stage_rows = !arrays ? PTRDIFF_MAX : most < p->count ? most : p->count;
-    p->stage_bytes = arrays ? (size_t)(p->stage_rows * row + CSM_LINE - 1) / CSM_LINE * CSM_LINE : 0;
+    p->stage_bytes = arrays ? (size_t)(p->stage_rows * row + none * size + CSM_LINE - 1) / CSM_LINE * CSM_LINE : 0;
 }
 
 void csm_make_plan(plan *p, csm_call *c)

@@ -67,6 +67,14 @@ static inline ptrdiff_t row_stride(const plan *p, int k)
 
 static inline ptrdiff_t class_stride(const plan *p, int k) { return p->classes.ndim ? p->classes.stride[k][0] : 0; }
 
+static inline ptrdiff_t distance(ptrdiff_t stride) { return stride < 0 ? -stride : stride; }
+
+/* Numbers of scratch for `rows` rows of operand k. Of rows of Jacobians, each n have one x. */
+static inline ptrdiff_t staged_numbers(const plan *p, int k, ptrdiff_t rows)
+{
+    return k == X && p->call->op == CSM_JACOBIAN ? rows + 2 * p->n : rows * p->n;
+}
+
 /* Where the index-th of the elements counted over `ndim` axes lies. */
 static inline ptrdiff_t offset_of(ptrdiff_t index, int ndim, const ptrdiff_t *shape, const ptrdiff_t *stride)
 {

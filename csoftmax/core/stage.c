@@ -30,6 +30,34 @@ static char *line_at(const plan *p, int k, char *row, ptrdiff_t i, const row_lin
     return row + offset_of(i, l->outer, p->classes.shape, p->classes.stride[k]);
 }
 
+/* Rows along that lie closer together than their few classes: class by class, whose lines of rows are read as they lie.
+   There are as many of them at once as classes, more than the CPU foresees by itself: those of the next rows are
+   asked for. */
+static void convert_classes(const plan *p, int k, char *near, char *far, ptrdiff_t rows, int back)
+{
+    enum { MOST = 256 };
+    double some[MOST];
+    const csm_array *a = &p->operand[k];
+    const csm_dtype dtype = p->call->dtype;
+    const ptrdiff_t step = row_stride(p, k), size = csm_itemsize(dtype), row = p->n * size;
+    const int as_computed = a->dtype == dtype && !a->swapped && step == size;
+    for (ptrdiff_t r = 0; r < rows; r += MOST)
+        for (ptrdiff_t i = 0; i < p->n; i++) {
+            const ptrdiff_t count = rows - r < MOST ? rows - r : MOST;
+            char *const here = near + r * row + i * size, *const line = far + r * step + i * line_step(p, k);
+            if (back) {
+                csm_read(some, dtype, here, dtype, 0, row, count);
+                csm_write(line, a->dtype, a->swapped, step, some, dtype, count);
+            } else {
+                for (ptrdiff_t c = 0; c < count * step; c += CSM_LINE)
+                    __builtin_prefetch(line + rows * step + c);
+                if (!as_computed)
+                    csm_read(some, dtype, line, a->dtype, a->swapped, step, count);
+                csm_write(here, dtype, 0, row, as_computed ? line : (char *)some, dtype, count);
+            }
+        }
+}
+
 /* `rows` rows of operand k between the array, from `far` on, and scratch at `near`, in the layout: in, or back. */
 static void convert_rows(const plan *p, int k, char *near, char *far, ptrdiff_t rows, int back)
 {
@@ -43,6 +71,9 @@ static void convert_rows(const plan *p, int k, char *near, char *far, ptrdiff_t 
     } else if (!l.outer && l.inner * step == row_stride(p, k)) {       /* rows that follow each other are one line */
         l.inner *= rows;
         rows = 1;
+    } else if (!l.outer && rows > p->n && distance(row_stride(p, k)) < distance(step)) {
+        convert_classes(p, k, near, far, rows, back);
+        return;
     }
     for (ptrdiff_t r = 0; r < rows; r++, far += row_stride(p, k))
         for (ptrdiff_t i = 0; i < l.lines; i++, near += l.bytes) {
@@ -99,14 +130,14 @@ static char *any_class(const plan *p, char *scratch) { return scratch + p->stage
 void csm_stage_in(const plan *p, char *scratch, char *const far[], char *at[], ptrdiff_t inputs, ptrdiff_t rows)
 {
     const csm_call *c = p->call;
-    const ptrdiff_t size = csm_itemsize(c->dtype), bytes = p->stage_rows * p->n * size;
+    const ptrdiff_t size = csm_itemsize(c->dtype);
     char *next = scratch;
     for (int k = 0; k < WHERE; k++) {
         at[k] = far[k];
         if (!p->staged[k])
             continue;
         at[k] = k == Y && p->staged[X] && c->op != CSM_JACOBIAN ? at[X] : next;
-        next += at[k] == next ? bytes : 0;
+        next += at[k] == next ? staged_numbers(p, k, p->stage_rows) * size : 0;
         if (k == X || k == G)
             convert_rows(p, k, at[k], far[k], k == X ? inputs : rows, 0);
     }

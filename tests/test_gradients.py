@@ -140,6 +140,14 @@ def test_jacobian(csm, n, temperature):
     same(j, reference.jacobian(p.tolist(), temperature))
 
 
+@pytest.mark.parametrize("n", [1, 2, 5, 10, 17, 48, 49])
+def test_jacobians_of_many_rows(csm, n):
+    """Where rows of few classes are many, their largest probabilities are found side by side; half are above 1/2."""
+    p = csm.softmax(4 * row(150 * n).reshape(150, n))
+    for j, each in zip(csm.softmax_jacobian(p), p, strict=True):
+        np.testing.assert_allclose(j, reference.jacobian(each.tolist()), rtol=1e-14)
+
+
 @every_temperature
 @every_row
 def test_jacobian_laws(csm, n, temperature):

@@ -440,6 +440,16 @@ def test_strides_that_cross_without_meeting(csm):
     np.testing.assert_array_equal(buffer[[1, 6]], -1.0)
 
 
+@pytest.mark.parametrize("dtype", ["<f4", ">f4", "<f8"])
+def test_many_rows_of_few_classes_that_lie_closer(csm, dtype):
+    """Rows beside each other that have to be brought along: hundreds of them at once, class by class."""
+    x = logits(3, 3000, dtype=dtype)
+    along, takes_part = np.ascontiguousarray(x.T), x > -2
+    p = csm.softmax(x, axis=0, where=takes_part)
+    np.testing.assert_array_equal(p.T, csm.softmax(along, where=np.ascontiguousarray(takes_part.T)))
+    np.testing.assert_array_equal(csm.softmax_jacobian(p, axis=0), csm.softmax_jacobian(np.ascontiguousarray(p.T)))
+
+
 def test_zero_stride_of_a_side_of_one_is_a_fine_output(csm):
     out = np.lib.stride_tricks.as_strided(np.empty(3), (1, 3), (0, 8))
     x = logits(1, 3)

@@ -1,0 +1,105 @@
+"""The public functions as tables: their signatures, valid arguments of each, and what refuses a bad one."""
+
+import inspect
+import re
+
+import numpy as np
+import pytest
+
+import csoftmax
+
+DTYPES = ["f4", "f8"]
+SENTINEL = 7.25
+
+SIGNATURES = {
+    "softmax": "(x, axis=-1, *, temperature=1.0, where=None, dtype=None, out=None)",
+    "log_softmax": "(x, axis=-1, *, temperature=1.0, where=None, dtype=None, out=None)",
+    "logsumexp": (
+        "(a, axis=None, b=None, keepdims=False, return_sign=False, *, where=None, dtype=None, out=None)"
+    ),
+    "selective_log_softmax": "(x, index, axis=-1, *, temperature=1.0, dtype=None, out=None)",
+    "softmax_entropy": (
+        "(x, axis=-1, *, temperature=1.0, where=None, keepdims=False, dtype=None, out=None)"
+    ),
+    "softmax_jacobian": "(p, axis=-1, *, temperature=1.0, out=None)",
+    "softmax_vjp": "(p, g, axis=-1, *, temperature=1.0, out=None)",
+    "softmax_jvp": "(p, t, axis=-1, *, temperature=1.0, out=None)",
+    "log_softmax_vjp": "(p, g, axis=-1, *, temperature=1.0, out=None)",
+    "log_softmax_jvp": "(p, t, axis=-1, *, temperature=1.0, out=None)",
+    "cross_entropy": (
+        "(logits, target, axis=-1, *, weight=None, sample_weight=None, ignore_index=-100, "
+        "label_smoothing=0.0, z_loss=0.0, softcap=None, temperature=1.0, "
+        "reduction='mean', normalizer=None, return_grad=False, out=None)"
+    ),
+}
+APART = {
+    "softmax_grad_hess": "(raw, y, *, sample_weight=None, hessian='diagonal', eps=1e-16, out=None)",
+    "linear_cross_entropy": (
+        "(x, w, target, bias=None, *, weight=None, sample_weight=None, ignore_index=-100, "
+        "label_smoothing=0.0, z_loss=0.0, softcap=None, temperature=1.0, "
+        "reduction='mean', normalizer=None, return_grad=False, chunk_size=None, out=None, accumulate=False)"
+    ),
+}
+"""Those without an axis and with several outputs: the tables are not crossed with them."""
+
+CONTROL = ["set_num_threads", "get_num_threads", "show_config"]
+MAPS = ["softmax", "log_softmax", "logsumexp", "softmax_entropy"]
+TYPED = [*MAPS, "selective_log_softmax"]
+PRODUCTS = ["softmax_vjp", "softmax_jvp", "log_softmax_vjp", "log_softmax_jvp"]
+SCALED = [name for name in SIGNATURES if name != "logsumexp"]
+ONE_AXIS = ["softmax_jacobian", *PRODUCTS, "cross_entropy", "selective_log_softmax"]
+PER_ROW = ["logsumexp", "softmax_entropy", "selective_log_softmax"]
+
+every_function = pytest.mark.parametrize("name", SIGNATURES)
+every_dtype = pytest.mark.parametrize("dtype", DTYPES)
+
+
+def array(dtype, shape=(3, 4)):
+    return np.random.default_rng(0).random(shape).astype(dtype)
+
+
+def arguments(name, dtype):
+    """Valid arguments of a function, by name; `out` and what it takes come with them."""
+    first, *others = inspect.signature(getattr(csoftmax, name)).parameters
+    shape = (3,) if name in PER_ROW else (3, 4, 4) if name == "softmax_jacobian" else (3, 4)
+    valid = {first: array(dtype), "axis": -1, "out": np.full(shape, SENTINEL, dtype)}
+    if name in PRODUCTS:
+        valid[others[0]] = array(dtype)
+    if name == "cross_entropy":
+        valid |= {"target": np.array([0, 3, 1]), "return_grad": True}
+    if name == "selective_log_softmax":
+        valid["index"] = np.array([0, 3, 1])
+    return valid
+
+
+def refused(name, dtype, error, /, *words, **changes):
+    """The call raises `error` with every one of `words` in its message, and no array changes."""
+    given = arguments(name, dtype) | changes
+    arrays = {key: a for key, a in given.items() if isinstance(a, np.ndarray) and not a.dtype.hasobject}
+    before = {key: np.asarray(a).tobytes() for key, a in arrays.items()}
+    with pytest.raises(error) as caught:
+        getattr(csoftmax, name)(**given)
+    message = str(caught.value)
+    for word in words:
+        assert re.search(word, message), (word, message)
+    for key, a in arrays.items():
+        assert np.asarray(a).tobytes() == before[key], key
+    return message
+
+
+def names(*shapes):
+    """Patterns for shapes in a message, with or without blanks."""
+    return [re.escape(str(shape)).replace(r"\ ", " ?") for shape in shapes]
+
+
+def table(functions, cases):
+    """Parameters (name, case) for every function and case, with readable ids."""
+    return pytest.mark.parametrize(
+        ("name", "case"),
+        [pytest.param(name, case, id=f"{name}-{case}") for name in functions for case in cases],
+    )
+
+
+def read_only(a):
+    a.flags.writeable = False
+    return a

@@ -24,7 +24,8 @@ FLAGS = [
     "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math",
 ]
 if sys.platform == "linux" and platform.machine() == "x86_64":
-    # By gcc's generic costs small calls take up to a tenth longer, short rows up to a third (docs/decisions/0024).
+    # By gcc's generic costs small calls take up to a quarter longer, rows of three classes up to a third
+    # (docs/decisions/0024).
     FLAGS += ["-mtune=skylake", "-falign-functions=64"]
 
 NO_COMPILER = """

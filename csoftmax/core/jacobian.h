@@ -130,10 +130,10 @@ CSM_INLINE void jacobian_rows(const csm_block *b, int unit)
     const ptrdiff_t roomy = roomy_rows(b), count = (b->first + b->rows + b->n - 1) / b->n;
     const int streams = pays_to_stream(b, b->n), turns = b->n <= FEW_CLASSES && b->all_rows >= V_LANES * b->n;
     ptrdiff_t i = b->first, row = 0, here;
-    for (ptrdiff_t k = 0; row < b->rows; k++, row += here, i = 0, p += b->xs, y += here * b->ys) {
-        const ptrdiff_t r = k % TILE_ROWS;
+    for (ptrdiff_t nth = 0; row < b->rows; nth++, row += here, i = 0, p += b->xs, y += here * b->ys) {
+        const ptrdiff_t r = nth % TILE_ROWS;
         if (turns && r == 0)
-            peaks_turned(top, rest, p, b->xs, count - k < TILE_ROWS ? count - k : TILE_ROWS, b->n);
+            peaks_turned(top, rest, p, b->xs, count - nth < TILE_ROWS ? count - nth : TILE_ROWS, b->n);
         distribution d = distribution_of(p, b->n);
         d.peak = turns ? (peak){v_set(top[r]), v_set(rest[r])} : peak_along(&d);
         here = b->rows - row < b->n - i ? b->rows - row : b->n - i;

@@ -119,14 +119,15 @@ static void join_jacobians(plan *p)
 static void measure_stage(plan *p)
 {
     const int shared = p->staged[X] && p->staged[Y] && p->call->op != CSM_JACOBIAN;
-    const ptrdiff_t size = csm_itemsize(p->call->dtype), none = staged_numbers(p, X, 0);
-    ptrdiff_t row = 1, arrays = 0;
-    for (int k = 0; k < WHERE; k++) {
-        row += p->staged[k] ? (staged_numbers(p, k, 1) - staged_numbers(p, k, 0)) * size : 0;
-        arrays += p->staged[k];
-    }
-    row -= shared ? p->n * size : 0;
-    const ptrdiff_t fit = (STAGE_BYTES - none * size) / row, least = grain_of(p);
+    const ptrdiff_t size = csm_itemsize(p->call->dtype);
+    ptrdiff_t arrays = 0, none = 0, numbers = shared ? -p->n : 0;       /* numbers of no row, and a row more */
+    for (int k = 0; k < WHERE; k++)
+        if (p->staged[k]) {
+            arrays++;
+            none += staged_numbers(p, k, 0);
+            numbers += staged_numbers(p, k, 1) - staged_numbers(p, k, 0);
+        }
+    const ptrdiff_t row = numbers * size + 1, fit = (STAGE_BYTES - none * size) / row, least = grain_of(p);
     const ptrdiff_t most = fit >= ROW_GRAIN ? fit / ROW_GRAIN * ROW_GRAIN : fit > least ? fit : least;
     p->stage_rows = !arrays ? PTRDIFF_MAX : most < p->count ? most : p->count;
     p->stage_bytes = arrays ? (size_t)(p->stage_rows * row + none * size + CSM_LINE - 1) / CSM_LINE * CSM_LINE : 0;

@@ -36,10 +36,11 @@ CSM_INLINE peak peaks_across(const elem *p, ptrdiff_t n)
     return (peak){top, w_round(sum)};
 }
 
+/* Without its peak. */
 CSM_INLINE distribution distribution_of(const elem *p, ptrdiff_t n)
 {
     const ptrdiff_t full = (n - 1) / V_LANES, left = n - full * V_LANES;
-    return (distribution){p, full, left, v_load_n(p + full * V_LANES, left, 0), {v_set(NAN), v_set(0)}};
+    return (distribution){.p = p, .full = full, .left = left, .last = v_load_n(p + full * V_LANES, left, 0)};
 }
 
 /* In all lanes. */
@@ -67,7 +68,7 @@ CSM_INLINE void write_rows(const distribution *d, ptrdiff_t i, ptrdiff_t rows, p
     vec number = v_set((real)i);
     for (const ptrdiff_t stop = i + rows; i < stop; i++, number = v_add(number, v_set(1)), roomy--, y += ys) {
         const vec p = v_set(d->p[i]), minus = v_sub(v_set(0), p);
-        _Pragma("GCC unroll 2") for (ptrdiff_t j = 0; j < d->full; j++)
+        for (ptrdiff_t j = 0; j < d->full; j++)
             v_store(y + j * V_LANES, product_over_T(minus, v_load(d->p + j * V_LANES), t, unit));
         vec v = product_over_T(minus, d->last, t, unit);
         if (d->full == 0)
@@ -109,6 +110,9 @@ CSM_INLINE ptrdiff_t roomy_rows(const csm_block *b)
     return b->ys == b->n ? b->rows - (reach + b->n - 1) / b->n + 1 : 0;
 }
 
+/* Whether so many Jacobians are computed that several p, one a lane, pay. */
+CSM_INLINE int fill_lanes(const csm_block *b) { return V_LANES > 1 && b->all_rows >= V_LANES * b->n; }
+
 /* The peaks of up to TILE_ROWS p of few classes, one number each. One p after another waits for its sum over lanes; and
    whether one has a peak at all is foreseen half the time at best (docs/decisions/0024). */
 static void peaks_turned(elem *top, elem *rest, const elem *p, ptrdiff_t ps, ptrdiff_t rows, ptrdiff_t n)
@@ -128,7 +132,7 @@ CSM_INLINE void jacobian_rows(const csm_block *b, int unit)
     const elem *p = b->x;
     elem *y = b->y, top[TILE_ROWS], rest[TILE_ROWS];
     const ptrdiff_t roomy = roomy_rows(b), count = (b->first + b->rows + b->n - 1) / b->n;
-    const int streams = pays_to_stream(b, b->n), turns = b->n <= FEW_CLASSES && b->all_rows >= V_LANES * b->n;
+    const int streams = pays_to_stream(b, b->n), turns = b->n <= FEW_CLASSES && fill_lanes(b);
     ptrdiff_t i = b->first, row = 0, here;
     for (ptrdiff_t nth = 0; row < b->rows; nth++, row += here, i = 0, p += b->xs, y += here * b->ys) {
         const ptrdiff_t r = nth % TILE_ROWS;
@@ -206,7 +210,7 @@ static void jacobian_along(const csm_block *b)
     }
     if (b->rows == 0 || b->temperatures)
         return;
-    const int turns = V_LANES > 1 && b->n <= FEW_SQUARE && b->ys == b->n && b->all_rows >= V_LANES * b->n;
+    const int turns = b->n <= FEW_SQUARE && b->ys == b->n && fill_lanes(b);
     if (b->temperature == 1)
         turns ? jacobians_turned(b, 1) : jacobian_rows(b, 1);
     else

@@ -142,13 +142,16 @@ def exp_problem(steps):
 
 
 def powers(dtype, steps):
-    """The powers as sums of two numbers."""
-    print(f"2^(j/{steps}), {dtype}")
+    """The powers as v_raise takes them, with j/steps taken off their exponent and fraction as they are represented, and
+    the relative rests that the rounded powers lack."""
+    print(f"2^(j/{steps}) less j/{steps} as represented; its relative rest, {dtype}")
     for j in range(steps):
         power = mpf(2) ** (mpf(j) / steps)
         high = rounded(power, BITS[dtype])
-        low = rounded(power - high, BITS[dtype])
-        print(f"    j={j:<4} {c_literal(high, BITS[dtype])}, {c_literal(low, BITS[dtype])}")
+        low = rounded(power / high - 1, BITS[dtype])
+        fraction = high - 1 - mpf(j) / steps
+        less = 1 + fraction if fraction >= 0 else 1 + fraction / 2
+        print(f"    j={j:<4} {c_literal(less, BITS[dtype])}, {c_literal(low, BITS[dtype])}")
     print()
 
 

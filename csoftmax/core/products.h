@@ -73,8 +73,8 @@ CSM_INLINE vec settled(vec c) { return v_keep(v_lt(v_abs(c), v_set(INFINITY)), c
 /* Whether a sum of fours is not to be trusted: beside terms below 2^-100 underflow shows. */
 CSM_INLINE mask doubtful(vec sum)
 {
-    vec size = v_abs(sum);
-    return v_lt(v_keep(v_lt(size, v_set(INFINITY)), size), v_set((real)0x1p-100));
+    const vec size = v_abs(sum), low = v_set((real)0x1p-100), high = v_set((real)0x1p100);
+    return v_ne(v_max(v_min(size, high), low), size);
 }
 
 /* Vectors of p and g one step apart, of `lanes` lanes each: the whole vectors of a row, its last one, or V_LANES rows
@@ -173,6 +173,8 @@ CSM_INLINE void sum_pass(const product_job *j, const strip *s, const vec *c, wid
             }
             sum[u] = w_add(sum[u], four);
         }
+    if (i >= s->count)
+        return;
     vec four[WIDTH];
     EACH(u, s->width) four[u] = v_set(0);
     for (; i < s->count; i++)

@@ -155,8 +155,8 @@ CSM_INLINE void exp_step(batch k, const strand *p, ptrdiff_t i, int count, int w
             mask same = v_eq(x[u], max);
             if (!k.along)
                 to->top = v_pick(same, e[u], to->top);
-            e[u] = v_pick(same, v_set(0), e[u]);
-            to->count = v_add_if(same, to->count, v_set(1));
+            e[u] = v_drop(same, e[u]);
+            to->count = v_count(to->count, same);
         }
     }
     if (k.along && count == 4) {        /* four of one row */
@@ -219,6 +219,7 @@ CSM_INLINE sums exp_strand(batch k, const strand *p, const shift *s, int what)
         sums these = sums_of_nothing();
         part.end = own.end - part.begin < CSM_PART ? own.end : part.begin + CSM_PART;
         EACH_VECTOR(k, part, exp_step(k, p, i, count, whole, s, what, &these));
+        these.count = v_counted(these.count);
         if (k.b->team)
             give_part(k, part.begin / CSM_PART, &these);
         else
@@ -249,6 +250,7 @@ CSM_INLINE void exp_pass(batch k, const shift *s, int what, sums *sum)
     if (!k.along) {
         const strand p = strand_of(k, 0);
         EACH_VECTOR(k, whole_span(k), exp_step(k, &p, i, count, whole, s, what, sum));
+        EACH(u, k.width) sum[u].count = v_counted(sum[u].count);
         return;
     }
     EACH_STRAND(k, shift, s, {

@@ -21,7 +21,7 @@
 /* What is taken off the logits of a row (or of V_LANES rows, one a lane). */
 typedef struct {
     vec c;              /* subtracted first, exactly: 0, or the max         */
-    vec base;           /* n0, the power of two, and what brings n - base to where its bits are read */
+    vec base;           /* what is added to n to have n - n0 in the last bits, where it is read as a power of two */
     vec floor;          /* (x - c) 2^-k is raised to this, where e is 0     */
     vec m;              /* the largest logit                                */
 } shift;
@@ -34,19 +34,23 @@ CSM_INLINE shift shift_of(vec m, vec lift, const temper *t, int unit)
     d = v_keep(near, d);
     shift s;
     s.c = v_pick(near, v_set(0), m);
-    const vec n0 = v_sub(multiple(d, t), lift), lowest = v_add(n0, v_set(EXP_ZERO));
-    s.base = v_add(n0, v_set(V_TABLE > 1 ? EXP_MAGIC / V_TABLE : -EXP_BIAS));
+    const vec n0 = v_sub(multiple(d, t), lift), lowest = v_sub(n0, v_set(EXP_BIAS));
+    s.base = v_sub(v_set(V_TABLE > 1 ? EXP_MAGIC / V_TABLE : EXP_MAGIC + EXP_BIAS), n0);
     s.floor = v_fma(lowest, t->hi, v_mul(lowest, t->lo));
     s.m = m;
     return s;
 }
 
-/* q[u] = (e^t - 1 - t)/t^2 of t[u]. */
-CSM_INLINE void exp_q(vec *q, const vec *t, int count)
+/* p[u] = rest[u] + t^2 q(t) of t[u]. Coefficients go in pairs, by Horner's rule in t^2: half as long a chain. */
+CSM_INLINE void add_tail(vec *p, const vec *t, const vec *rest, int count)
 {
-    EACH(u, count) q[u] = v_set(exp_c[0]);
-    _Pragma("GCC unroll 16") for (size_t k = 1; k < sizeof exp_c / sizeof *exp_c; k++)
-        EACH(u, count) q[u] = v_fma(q[u], t[u], v_set(exp_c[k]));
+    enum { COEFFICIENTS = sizeof exp_c / sizeof *exp_c, FIRST = 2 - COEFFICIENTS % 2 };
+    vec square[4];
+    EACH(u, count) square[u] = v_mul(t[u], t[u]);
+    EACH(u, count) p[u] = FIRST == 1 ? v_set(exp_c[0]) : v_fma(v_set(exp_c[0]), t[u], v_set(exp_c[1]));
+    _Pragma("GCC unroll 16") for (int k = FIRST; k < COEFFICIENTS; k += 2)
+        EACH(u, count) p[u] = v_fma(p[u], square[u], v_fma(v_set(exp_c[k]), t[u], v_set(exp_c[k + 1])));
+    EACH(u, count) p[u] = v_fma(square[u], p[u], rest[u]);
 }
 
 /* x[u] = e^(x[u]/T) 2^-n0 for u < count, within 1.1 ULP where x <= max, 0.8 with a table; 0 for -inf; NaN for NaN, and
@@ -57,40 +61,33 @@ CSM_INLINE void exp_q(vec *q, const vec *t, int count)
    Powers are looked up as late as they are needed: earlier, they would be spilled. `count` and `each` are constants. */
 CSM_INLINE void exp_many(vec *x, int count, const shift *s, int each, const temper *t, int unit)
 {
-    const vec magic = v_set(EXP_MAGIC / V_TABLE);
     vec n[4], r[4], p[4];
     EACH(u, count) r[u] = v_sub(x[u], s[each ? u : 0].c);
     if (!unit)
         EACH(u, count) r[u] = v_mul(r[u], t->pow2);
     EACH(u, count) r[u] = v_max(s[each ? u : 0].floor, r[u]);
-    EACH(u, count) n[u] = v_fma(r[u], t->per, magic);
-    EACH(u, count) p[u] = v_sub(n[u], magic);
+    EACH(u, count) n[u] = v_fma(r[u], t->per, s[each ? u : 0].base);
+    EACH(u, count) p[u] = v_sub(n[u], s[each ? u : 0].base);
     EACH(u, count) r[u] = v_fnma(p[u], t->hi, r[u]);
     EACH(u, count) r[u] = v_fnma(p[u], t->lo, r[u]);
     if (unit) {
-        exp_q(p, r, count);
-        EACH(u, count) p[u] = v_fma(v_mul(r[u], r[u]), p[u], r[u]);
+        add_tail(p, r, r, count);
     } else {
-        vec scaled[4];
+        vec scaled[4], low[4];
         EACH(u, count) scaled[u] = v_mul(r[u], t->inv);
-        exp_q(p, scaled, count);
-        EACH(u, count) {
-            vec low = v_fma(r[u], t->inv_lo, v_mul_err(r[u], t->inv, scaled[u]));
-            p[u] = v_add(scaled[u], v_fma(v_mul(scaled[u], scaled[u]), p[u], low));
-        }
+        EACH(u, count) low[u] = v_fma(r[u], t->inv_lo, v_mul_err(r[u], t->inv, scaled[u]));
+        add_tail(p, scaled, low, count);
+        EACH(u, count) p[u] = v_add(scaled[u], p[u]);
     }
+    EACH(u, count) {
 #if V_TABLE > 1
-    EACH(u, count) {
-        const vec power = v_lookup(powers, n[u]);
-        p[u] = v_add(power, v_fma(power, p[u], v_lookup(power_rests, n[u])));
-    }
-    EACH(u, count) x[u] = v_scale(p[u], v_sub(n[u], s[each ? u : 0].base));
+        const vec power = v_raise(v_lookup(powers, n[u]), n[u]);
+        p[u] = v_add(p[u], v_lookup(power_rests, n[u]));
 #else
-    EACH(u, count) {
-        const vec power = v_power(v_sub(n[u], s[each ? u : 0].base));
+        const vec power = v_power(n[u]);
+#endif
         x[u] = v_fma(power, p[u], power);
     }
-#endif
 }
 
 CSM_INLINE vec v_exp(vec x, const shift *s, const temper *t, int unit)

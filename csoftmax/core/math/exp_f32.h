@@ -5,7 +5,7 @@
 
 #define EXP_NEAR 208         /* up to this abs(max/T) the shift is an integer: exp takes the max off itself  */
 #define EXP_LIFT 88          /* exponentials come out up to this many powers of two above e^((x - max)/T)    */
-#define EXP_BIAS 127         /* of exponent bits                                                             */
+#define EXP_BIAS 127         /* of exponent bits; those of 2^-EXP_BIAS are 0, and so are exponentials as low  */
 #define EXP_MAGIC 0x1.8p23f  /* a number of this size has no fraction bits                                     */
 #define T_POWERS 120         /* powers of two by which T is brought near 1                                     */
 #define T_MAX 0x1p220        /* from here on x/T is below 2^-92 and every exponential 1                       */
@@ -15,27 +15,25 @@
    q(t) = (e^t - 1 - t)/t^2, near-minimax, e^t comes within 3.7e-9 of itself, or 9.3e-9 with a table. */
 #define LOG2E 0x1.715476p0f  /* 1.44269502 */
 #if V_TABLE == 16
-#define EXP_ZERO -152        /* 2^this (1 + t + ...) rounds to 0 */
 #define LN2_BITS 10
 #define LN2_HI 0x1.628000p-1f  /* 0.692382812 */
 #define LN2_LO 0x1.90bfbep-11f  /* 0.000764368044 */
-/* 2^(j/16), and what it lacks of that */
+/* 2^(j/16) rounded, as v_raise takes it: less j/16 as it is represented; and its relative rest */
 static const real powers[] = {
-    0x1.000000p0f, 0x1.0b5586p0f, 0x1.172b84p0f, 0x1.2387a6p0f, 0x1.306fe0p0f, 0x1.3dea64p0f,
-    0x1.4bfdaep0f, 0x1.5ab07ep0f, 0x1.6a09e6p0f, 0x1.7a1148p0f, 0x1.8ace54p0f, 0x1.9c4918p0f,
-    0x1.ae89fap0f, 0x1.c199bep0f, 0x1.d5818ep0f, 0x1.ea4afap0f,
+    0x1.000000p0f, 0x1.fb5586p-1f, 0x1.f72b84p-1f, 0x1.f387a6p-1f, 0x1.f06fe0p-1f, 0x1.edea64p-1f,
+    0x1.ebfdaep-1f, 0x1.eab07ep-1f, 0x1.ea09e6p-1f, 0x1.ea1148p-1f, 0x1.eace54p-1f, 0x1.ec4918p-1f,
+    0x1.ee89fap-1f, 0x1.f199bep-1f, 0x1.f5818ep-1f, 0x1.fa4afap-1f,
 };
 static const real power_rests[] = {
-    0x0.000000p0f, 0x1.9f3122p-25f, -0x1.c15742p-27f, 0x1.ceac48p-25f, 0x1.4636e2p-25f, 0x1.824684p-25f,
-    -0x1.593abcp-25f, -0x1.5bd5ecp-27f, 0x1.9fcef4p-26f, -0x1.829fd0p-25f, 0x1.15506ep-27f, 0x1.51f848p-27f,
-    -0x1.a94b14p-26f, -0x1.3d56b2p-27f, -0x1.822dbcp-27f, 0x1.52486cp-27f,
+    0x0.000000p0f, 0x1.8d96d4p-25f, -0x1.9c0c22p-27f, 0x1.964904p-25f, 0x1.125002p-25f, 0x1.370be4p-25f,
+    -0x1.0a3550p-25f, -0x1.00d8acp-27f, 0x1.26055cp-26f, -0x1.05cb44p-25f, 0x1.67a1cap-28f, 0x1.a3b5e4p-28f,
+    -0x1.f9c304p-27f, -0x1.6961b4p-28f, -0x1.a5217cp-28f, 0x1.61428ep-28f,
 };
 static const real exp_c[] = {
     0x1.554d1ep-3f,          /* 0.166650996 */
     0x1.000000p-1f,          /* 0.5 */
 };
 #else
-#define EXP_ZERO -127        /* 2^this has the exponent bits of 0 */
 #define LN2_BITS 14
 #define LN2_HI 0x1.62e000p-1f  /* 0.693115234 */
 #define LN2_LO 0x1.0bfbe8p-15f  /* 3.19461833e-05 */

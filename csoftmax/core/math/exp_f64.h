@@ -3,7 +3,7 @@
 
 #define EXP_NEAR 1490        /* up to this abs(max/T) the shift is an integer: exp takes the max off itself  */
 #define EXP_LIFT 564         /* exponentials come out up to this many powers of two above e^((x - max)/T)    */
-#define EXP_BIAS 1023        /* of exponent bits                                                             */
+#define EXP_BIAS 1023        /* of exponent bits; those of 2^-EXP_BIAS are 0, and so are exponentials as low  */
 #define EXP_MAGIC 0x1.8p52   /* a number of this size has no fraction bits                                     */
 #define T_POWERS 1000        /* powers of two by which T is brought near 1                                     */
 #define T_MAX INFINITY       /* any T                                                                         */
@@ -13,22 +13,21 @@
    q(t) = (e^t - 1 - t)/t^2, near-minimax, e^t comes within 5.4e-18 of itself, or 1.2e-17 with a table. */
 #define LOG2E 0x1.71547652b82fep0  /* 1.4426950408889634 */
 #if V_TABLE == 16
-#define EXP_ZERO -1077       /* 2^this (1 + t + ...) rounds to 0 */
 #define LN2_BITS 37
 #define LN2_HI 0x1.62e42fefa0000p-1  /* 0.69314718055829871 */
 #define LN2_LO 0x1.cf79abc9e3b3ap-40  /* 1.6465949582897082e-12 */
-/* 2^(j/16), and what it lacks of that */
+/* 2^(j/16) rounded, as v_raise takes it: less j/16 as it is represented; and its relative rest */
 static const real powers[] = {
-    0x1.0000000000000p0, 0x1.0b5586cf9890fp0, 0x1.172b83c7d517bp0, 0x1.2387a6e756238p0,
-    0x1.306fe0a31b715p0, 0x1.3dea64c123422p0, 0x1.4bfdad5362a27p0, 0x1.5ab07dd485429p0,
-    0x1.6a09e667f3bcdp0, 0x1.7a11473eb0187p0, 0x1.8ace5422aa0dbp0, 0x1.9c49182a3f090p0,
-    0x1.ae89f995ad3adp0, 0x1.c199bdd85529cp0, 0x1.d5818dcfba487p0, 0x1.ea4afa2a490dap0,
+    0x1.0000000000000p0, 0x1.fb5586cf9890fp-1, 0x1.f72b83c7d517bp-1, 0x1.f387a6e756238p-1,
+    0x1.f06fe0a31b715p-1, 0x1.edea64c123422p-1, 0x1.ebfdad5362a27p-1, 0x1.eab07dd485429p-1,
+    0x1.ea09e667f3bcdp-1, 0x1.ea11473eb0187p-1, 0x1.eace5422aa0dbp-1, 0x1.ec49182a3f090p-1,
+    0x1.ee89f995ad3adp-1, 0x1.f199bdd85529cp-1, 0x1.f5818dcfba487p-1, 0x1.fa4afa2a490dap-1,
 };
 static const real power_rests[] = {
-    0x0.0000000000000p0, 0x1.8a62e4adc610bp-54, -0x1.19041b9d78a76p-55, 0x1.9b07eb6c70573p-54,
-    0x1.6f46ad23182e4p-55, 0x1.ada0911f09ebcp-55, 0x1.d4397afec42e2p-56, 0x1.6324c054647adp-54,
-    -0x1.bdd3413b26456p-54, -0x1.41577ee04992fp-55, 0x1.6e9f156864b27p-54, 0x1.c7c46b071f2bep-56,
-    0x1.7a1cd345dcc81p-54, 0x1.11065895048ddp-55, 0x1.2ed02d75b3707p-55, -0x1.e9c23179c2893p-54,
+    0x0.0000000000000p0, 0x1.79aa65d837b6dp-54, -0x1.01b15eaa59348p-55, 0x1.68efde3a8a894p-54,
+    0x1.34d754db0abb6p-55, 0x1.59f48a72a4c6dp-55, 0x1.690cebb7aafb0p-56, 0x1.063e1e21c5409p-54,
+    -0x1.3b3efbf5e2228p-54, -0x1.b32dcb94da51dp-56, 0x1.db72fc1f0eab4p-55, 0x1.1affc2b91ce27p-56,
+    0x1.c1a7792cb3387p-55, 0x1.36eae30af0cb3p-56, 0x1.4a385a63d07a7p-56, -0x1.ff7128fd391f0p-55,
 };
 static const real exp_c[] = {
     0x1.6c164dc92ee04p-10,   /* 0.001388882157967398 */
@@ -38,7 +37,6 @@ static const real exp_c[] = {
     0x1.0000000000000p-1,    /* 0.5 */
 };
 #else
-#define EXP_ZERO -1023       /* 2^this has the exponent bits of 0 */
 #define LN2_BITS 41
 #define LN2_HI 0x1.62e42fefa3000p-1  /* 0.69314718055966296 */
 #define LN2_LO 0x1.3de6af278ece6p-42  /* 2.8235290563031577e-13 */

@@ -28,7 +28,9 @@ CSM_INLINE void v_drain(void) { _mm_sfence(); }
 CSM_INLINE vec v_load_n(const elem *p, ptrdiff_t n, real fill)
 {
     __m256i first = lanes_below(n);
-    return _mm256_blendv_ps(v_set(fill), _mm256_maskload_ps(p, first), _mm256_castsi256_ps(first));
+    __m256 loaded = _mm256_maskload_ps(p, first);
+    return __builtin_constant_p(fill == 0) && fill == 0 ? loaded
+         : _mm256_blendv_ps(v_set(fill), loaded, _mm256_castsi256_ps(first));
 }
 CSM_INLINE void v_store_n(elem *p, vec v, ptrdiff_t n)
 {
@@ -98,7 +100,12 @@ CSM_INLINE mask v_lt(vec a, vec b) { return _mm256_cmp_ps(a, b, _CMP_LT_OQ); }
 CSM_INLINE mask v_le(vec a, vec b) { return _mm256_cmp_ps(a, b, _CMP_LE_OQ); }
 CSM_INLINE vec v_pick(mask m, vec a, vec b) { return _mm256_blendv_ps(b, a, m); }
 CSM_INLINE vec v_keep(mask m, vec a) { return _mm256_and_ps(m, a); }
-CSM_INLINE vec v_add_if(mask m, vec a, vec b) { return _mm256_add_ps(a, _mm256_and_ps(m, b)); }
+CSM_INLINE vec v_drop(mask m, vec a) { return _mm256_andnot_ps(m, a); }
+CSM_INLINE vec v_count(vec c, mask m)       /* a mask is -1 */
+{
+    return _mm256_castsi256_ps(_mm256_sub_epi32(_mm256_castps_si256(c), _mm256_castps_si256(m)));
+}
+CSM_INLINE vec v_counted(vec c) { return _mm256_cvtepi32_ps(_mm256_castps_si256(c)); }
 CSM_INLINE int m_any(mask m) { return _mm256_movemask_ps(m) != 0; }
 
 CSM_INLINE vec v_power(vec a) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(a), 23)); }

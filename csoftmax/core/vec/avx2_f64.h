@@ -25,7 +25,9 @@ CSM_INLINE void v_drain(void) { _mm_sfence(); }
 CSM_INLINE vec v_load_n(const elem *p, ptrdiff_t n, real fill)
 {
     __m256i first = lanes_below(n);
-    return _mm256_blendv_pd(v_set(fill), _mm256_maskload_pd(p, first), _mm256_castsi256_pd(first));
+    __m256d loaded = _mm256_maskload_pd(p, first);
+    return __builtin_constant_p(fill == 0) && fill == 0 ? loaded
+         : _mm256_blendv_pd(v_set(fill), loaded, _mm256_castsi256_pd(first));
 }
 CSM_INLINE void v_store_n(elem *p, vec v, ptrdiff_t n)
 {
@@ -69,7 +71,12 @@ CSM_INLINE mask v_lt(vec a, vec b) { return _mm256_cmp_pd(a, b, _CMP_LT_OQ); }
 CSM_INLINE mask v_le(vec a, vec b) { return _mm256_cmp_pd(a, b, _CMP_LE_OQ); }
 CSM_INLINE vec v_pick(mask m, vec a, vec b) { return _mm256_blendv_pd(b, a, m); }
 CSM_INLINE vec v_keep(mask m, vec a) { return _mm256_and_pd(m, a); }
-CSM_INLINE vec v_add_if(mask m, vec a, vec b) { return _mm256_add_pd(a, _mm256_and_pd(m, b)); }
+CSM_INLINE vec v_drop(mask m, vec a) { return _mm256_andnot_pd(m, a); }
+CSM_INLINE vec v_count(vec c, mask m)       /* a mask is -1 */
+{
+    return _mm256_castsi256_pd(_mm256_sub_epi64(_mm256_castpd_si256(c), _mm256_castpd_si256(m)));
+}
+CSM_INLINE vec v_counted(vec c) { return v_sub(_mm256_or_pd(c, v_set(0x1p52)), v_set(0x1p52)); }
 CSM_INLINE int m_any(mask m) { return _mm256_movemask_pd(m) != 0; }
 
 CSM_INLINE vec v_power(vec a) { return _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(a), 52)); }

@@ -70,14 +70,24 @@ CSM_INLINE mask v_lt(vec a, vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ)
 CSM_INLINE mask v_le(vec a, vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_LE_OQ); }
 CSM_INLINE vec v_pick(mask m, vec a, vec b) { return _mm512_mask_blend_ps(m, b, a); }
 CSM_INLINE vec v_keep(mask m, vec a) { return _mm512_maskz_mov_ps(m, a); }
-CSM_INLINE vec v_add_if(mask m, vec a, vec b) { return _mm512_mask_add_ps(a, m, a, b); }
+CSM_INLINE vec v_drop(mask m, vec a) { return _mm512_mask_blend_ps(m, a, _mm512_setzero_ps()); }
+CSM_INLINE vec v_count(vec c, mask m)
+{
+    __m512i old = _mm512_castps_si512(c);
+    return _mm512_castsi512_ps(_mm512_mask_add_epi32(old, m, old, _mm512_set1_epi32(1)));
+}
+CSM_INLINE vec v_counted(vec c) { return _mm512_cvtepi32_ps(_mm512_castps_si512(c)); }
 CSM_INLINE int m_any(mask m) { return m != 0; }
 
 CSM_INLINE vec v_lookup(const real *t, vec a)
 {
     return _mm512_permutexvar_ps(_mm512_castps_si512(a), _mm512_loadu_ps(t));
 }
-CSM_INLINE vec v_scale(vec a, vec k) { return _mm512_scalef_ps(a, k); }
+CSM_INLINE vec v_raise(vec a, vec k)
+{
+    __m512i steps = _mm512_slli_epi32(_mm512_castps_si512(k), 23 - 4);
+    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a), steps));
+}
 CSM_INLINE vec v_power(vec a)
 {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(a), 23));

@@ -39,7 +39,9 @@ CSM_INLINE mask v_lt(vec a, vec b) { return a < b; }
 CSM_INLINE mask v_le(vec a, vec b) { return a <= b; }
 CSM_INLINE vec v_pick(mask m, vec a, vec b) { return m ? a : b; }
 CSM_INLINE vec v_keep(mask m, vec a) { return m ? a : 0; }
-CSM_INLINE vec v_add_if(mask m, vec a, vec b) { return m ? a + b : a; }
+CSM_INLINE vec v_drop(mask m, vec a) { return m ? 0 : a; }
+CSM_INLINE vec v_count(vec c, mask m) { return c + (vec)m; }
+CSM_INLINE vec v_counted(vec c) { return c; }
 CSM_INLINE int m_any(mask m) { return m; }
 
 CSM_INLINE vec v_mul_err(vec a, vec b, vec p)

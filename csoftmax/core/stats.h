@@ -142,24 +142,30 @@ CSM_INLINE void exp_step(batch k, const strand *p, ptrdiff_t i, int count, int w
     exp_many(e, count, s, !k.along, k.t, k.unit);
     if (what & KEEP_EXP && p->y)
         EACH(u, count) store_at(k, p->y, i, u, p->ys, whole, e[u]);
-    EACH(u, count) {
-        const vec max = s[owner(k, u)].m;
-        sums *const to = sum + owner(k, u);
-        if (what & (DENSE | ENTROPY)) {
-            vec c = what & DENSE ? coefficient(k, p, i, u, whole, what) : e[u], d = drop(max, x[u], k.t, k.unit);
-            to->drops = w_add(to->drops, v_keep(v_ne(c, v_set(0)), v_mul(c, d)));
-            if (what & DENSE)
-                to->mass = w_add(to->mass, c);
+    const int four = k.along && count == 4;     /* of one row */
+    if (what & (DENSE | ENTROPY)) {
+        vec c[4], d[4];
+        EACH(u, count) c[u] = what & DENSE ? coefficient(k, p, i, u, whole, what) : e[u];
+        EACH(u, count) d[u] = v_keep(v_ne(c[u], v_set(0)), drop(s[owner(k, u)].m, x[u], k.t, k.unit));
+        if (four) {
+            const vec drops = v_fma(c[3], d[3], v_fma(c[2], d[2], v_fma(c[1], d[1], v_mul(c[0], d[0]))));
+            sum->drops = w_add(sum->drops, drops);
+        } else {
+            EACH(u, count) sum[owner(k, u)].drops = w_add(sum[owner(k, u)].drops, v_mul(c[u], d[u]));
         }
-        if (what & SPLIT) {
-            mask same = v_eq(x[u], max);
+        if (what & DENSE)
+            EACH(u, count) sum[owner(k, u)].mass = w_add(sum[owner(k, u)].mass, c[u]);
+    }
+    if (what & SPLIT)
+        EACH(u, count) {
+            sums *const to = sum + owner(k, u);
+            mask same = v_eq(x[u], s[owner(k, u)].m);
             if (!k.along)
                 to->top = v_pick(same, e[u], to->top);
             e[u] = v_drop(same, e[u]);
             to->count = v_count(to->count, same);
         }
-    }
-    if (k.along && count == 4) {        /* four of one row */
+    if (four) {
         sum->other = w_add_four(sum->other, e[0], e[1], e[2], e[3]);
     } else {
         EACH(u, count) sum[owner(k, u)].other = w_add(sum[owner(k, u)].other, e[u]);

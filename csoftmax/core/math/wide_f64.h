@@ -20,9 +20,11 @@ CSM_INLINE wide w_add(wide w, vec v)
     return w;
 }
 
+/* In fours with the smaller errors of exponentials by table, else in pairs (docs/decisions/0026). */
 CSM_INLINE wide w_add_four(wide w, vec a, vec b, vec c, vec d)
 {
-    return w_add(w_add(w_add(w_add(w, a), b), c), d);
+    const vec ab = v_add(a, b), cd = v_add(c, d);
+    return V_TABLE > 1 ? w_add(w, v_add(ab, cd)) : w_add(w_add(w, ab), cd);
 }
 
 CSM_INLINE wide w_add_product(wide w, vec a, vec b)

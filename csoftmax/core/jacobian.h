@@ -82,25 +82,41 @@ CSM_INLINE void write_rows(const distribution *d, ptrdiff_t i, ptrdiff_t rows, p
     }
 }
 
-/* Those of row i at the classes from j on, whose p are v. Whether one is the diagonal's is asked of every lane: loops
-   up to it and on from it would be mispredicted row by row. */
+/* Those of row i at the classes from j on, whose p are v; one may be the diagonal's. */
 CSM_INLINE vec entries(const distribution *d, vec v, ptrdiff_t j, ptrdiff_t i, const temper *t, int unit)
 {
     return v_pick(v_eq(v_lanes(), v_set((real)(i - j))), variance(v, &d->peak, t, unit),
                   product_over_T(v_sub(v_set(0), v_set(d->p[i])), v, t, unit));
 }
 
-/* Row i, past the caches but for its ends, which share cache lines with other rows. */
-CSM_INLINE void stream_row(const distribution *d, ptrdiff_t i, ptrdiff_t n, elem *y, const temper *t, int unit)
+/* Cache lines of a row from which on it pays to write Jacobians past the caches. */
+enum { JACOBIAN_LINES = 6 };
+
+/* Rows i to i + rows of one Jacobian, past the caches, joints as in products_wide. */
+CSM_INLINE void stream_rows(const distribution *d, ptrdiff_t i, ptrdiff_t rows, ptrdiff_t n, elem *y, ptrdiff_t ys,
+                            const temper *t, int unit)
 {
-    const ptrdiff_t head = misaligned(y, V_LANES);
-    ptrdiff_t j = head;
-    if (head)
-        v_store_n(y, entries(d, v_load_n(d->p, head, 0), 0, i, t, unit), head);
-    for (; j + V_LANES <= n; j += V_LANES)
-        v_stream(y + j, entries(d, v_load(d->p + j), j, i, t, unit));
-    if (j < n)
-        v_store_n(y + j, entries(d, v_load_n(d->p + j, n - j, 0), j, i, t, unit), n - j);
+    elem joint[V_LANES];
+    ptrdiff_t held = 0;
+    for (const ptrdiff_t stop = i + rows; i < stop; i++, y += ys) {
+        const ptrdiff_t head = misaligned(y, V_LANES);
+        ptrdiff_t j = head;
+        if (held) {
+            v_store_n(joint + held, entries(d, v_load_n(d->p, head, 0), 0, i, t, unit), head);
+            v_stream(y - held, v_load(joint));
+        } else if (head) {
+            v_store_n(y, entries(d, v_load_n(d->p, head, 0), 0, i, t, unit), head);
+        }
+        const vec minus = v_sub(v_set(0), v_set(d->p[i]));
+        for (; j + V_LANES <= n; j += V_LANES) {
+            const int diagonal = (size_t)(i - j) < V_LANES;
+            const vec v = v_load(d->p + j);
+            v_stream(y + j, diagonal ? entries(d, v, j, i, t, unit) : product_over_T(minus, v, t, unit));
+        }
+        held = ys == n && i + 1 < stop ? n - j : 0;
+        if (j < n)
+            v_store_n(held ? joint : y + j, entries(d, v_load_n(d->p + j, n - j, 0), j, i, t, unit), n - j);
+    }
 }
 
 /* Rows of a block from which whole vectors do not reach beyond its end, where one row follows another. */
@@ -132,7 +148,7 @@ CSM_INLINE void jacobian_rows(const csm_block *b, int unit)
     const elem *p = b->x;
     elem *y = b->y, top[TILE_ROWS], rest[TILE_ROWS];
     const ptrdiff_t roomy = roomy_rows(b), count = (b->first + b->rows + b->n - 1) / b->n;
-    const int streams = pays_to_stream(b, b->n), turns = b->n <= FEW_CLASSES && fill_lanes(b);
+    const int streams = pays_to_stream(b, b->n, JACOBIAN_LINES), turns = b->n <= FEW_CLASSES && fill_lanes(b);
     ptrdiff_t i = b->first, row = 0, here;
     for (ptrdiff_t nth = 0; row < b->rows; nth++, row += here, i = 0, p += b->xs, y += here * b->ys) {
         const ptrdiff_t r = nth % TILE_ROWS;
@@ -142,8 +158,7 @@ CSM_INLINE void jacobian_rows(const csm_block *b, int unit)
         d.peak = turns ? (peak){v_set(top[r]), v_set(rest[r])} : peak_along(&d);
         here = b->rows - row < b->n - i ? b->rows - row : b->n - i;
         if (streams)
-            for (ptrdiff_t k = 0; k < here; k++)
-                stream_row(&d, i + k, b->n, y + k * b->ys, &t, unit);
+            stream_rows(&d, i, here, b->n, y, b->ys, &t, unit);
         else
             write_rows(&d, i, here, roomy - row, y, b->ys, &t, unit);
     }

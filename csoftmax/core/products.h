@@ -12,14 +12,13 @@
    may have overflowed or lost terms to underflow it is made again, all in `wide`. Measured: docs/decisions/0009. */
 enum { VJP, LOG_JVP, LOG_VJP };
 
-/* Results of so many bytes are written past the caches, if so many vectors of them are adjacent. */
-#define STREAM_BYTES ((ptrdiff_t)6 << 20)
-#define STREAM_VECTORS 8
+/* Results of so many bytes are written past the caches, if at least `lines` cache lines of them are adjacent. */
+enum { STREAM_BYTES = 6 << 20, STREAM_LINES = 4 };
 
-CSM_INLINE int pays_to_stream(const csm_block *b, ptrdiff_t adjacent)
+CSM_INLINE int pays_to_stream(const csm_block *b, ptrdiff_t adjacent, int lines)
 {
-    return b->y != b->x && b->y != b->g && adjacent >= STREAM_VECTORS * V_LANES
-           && b->rows * b->n >= STREAM_BYTES / (ptrdiff_t)sizeof(elem);
+    enum { SIZE = sizeof(elem) };
+    return b->y != b->x && b->y != b->g && adjacent >= lines * CSM_LINE / SIZE && b->rows * b->n >= STREAM_BYTES / SIZE;
 }
 
 /* Elements from y to where `unit` of them, a vector or a cache line, are aligned. */
@@ -229,10 +228,14 @@ static vec row_again(const product_job *j, const csm_block *b, ptrdiff_t row, ve
     return w_round(w_hsum(sum_again(j, &last, 0, sum_again(j, &whole, 0, w_zero(), c), c)));
 }
 
-/* Rows along, one after another. */
+/* Rows along, one after another. Past the caches, the vector in which a row ends and the next begins is put together in
+   `joint`, which holds `held` entries of the first: a cache line that is written in parts is read before
+   (docs/decisions/0027). */
 CSM_INLINE void products_wide(const csm_block *b, const product_job *j)
 {
-    const int streams = pays_to_stream(b, b->n);
+    const int streams = pays_to_stream(b, b->n, STREAM_LINES);
+    elem joint[V_LANES];
+    ptrdiff_t held = 0;
     for (ptrdiff_t row = 0; row < b->rows; row++) {
         strip whole, last;
         strips_of(b, row, 0, &whole, &last);
@@ -253,11 +256,16 @@ CSM_INLINE void products_wide(const csm_block *b, const product_job *j)
         if (j->unit && m_any(doubtful(s)))
             s = row_again(j, b, row, c);
         if (streams) {
-            const ptrdiff_t before = misaligned(whole.y, V_LANES);
-            const strip head = {whole.p, whole.g, whole.y, 0, 0, 0, before > 0, before, 0, 1};
+            elem *const y = whole.y;
+            const ptrdiff_t before = misaligned(y, V_LANES);
+            const strip head = {whole.p, whole.g, held ? joint + held : y, 0, 0, 0, before > 0, before, 0, 1};
             strips_of(b, row, before, &whole, &last);
             product_pass(j, &head, &c, &s, 0);
+            if (held)
+                v_stream(y - held, v_load(joint));
             product_pass(j, &whole, &c, &s, 1);
+            held = b->ys == b->n && row + 1 < b->rows ? last.lanes : 0;
+            last.y = held ? joint : last.y;
         } else {
             product_pass(j, &whole, &c, &s, 0);
         }
@@ -302,7 +310,7 @@ CSM_INLINE strip strip_across(const csm_block *b, ptrdiff_t row, ptrdiff_t lanes
 CSM_INLINE ptrdiff_t rows_to_line(const csm_block *b)
 {
     enum { LINE = CSM_LINE / sizeof(elem) };
-    return b->ys % LINE || !pays_to_stream(b, b->rows) ? -1 : misaligned(b->y, LINE);
+    return b->ys % LINE || !pays_to_stream(b, b->rows, STREAM_LINES) ? -1 : misaligned(b->y, LINE);
 }
 
 /* Wide batches while there are so many rows, where T = 1; else, and of what is left, a vector of rows after another. */

@@ -129,9 +129,40 @@ CSM_INLINE void fetch_next(batch k, const strand *p, ptrdiff_t i, int count, int
         EACH(u, count) __builtin_prefetch(p->h + i * p->hs + u * V_LANES + (h_later ? 0 : p->next), 1);
 }
 
-/* `count` vectors of a strand from the i-th on. They are added in `wide`: each rounding in `real` would cost a softmax
-   an ULP where one logit holds most of the sum (docs/decisions/0002). A coefficient of 0 takes no part whatever its
-   logit: 0 * inf = 0. Meanwhile other logits are fetched: this pass computes, the others move. */
+/* Adds c (m - x)/T and c of `count` vectors; of e instead, where ENTROPY. A coefficient of 0 takes no part whatever its
+   logit: 0 * inf = 0. Products go by fours: the error of one stays within it. c, of any sign, may have a sum that is
+   small beside it, and is added in `wide` vector by vector. */
+CSM_INLINE void add_drops(batch k, const strand *p, ptrdiff_t i, int count, int whole,
+                          const shift *s, int what, const vec *x, const vec *e, sums *sum)
+{
+    vec c[4], d[4];
+    EACH(u, count) c[u] = what & DENSE ? coefficient(k, p, i, u, whole, what) : e[u];
+    EACH(u, count) d[u] = v_keep(v_ne(c[u], v_set(0)), drop(s[owner(k, u)].m, x[u], k.t, k.unit));
+    if (k.along && count == 4) {
+        sum->drops = w_add(sum->drops, v_fma(c[3], d[3], v_fma(c[2], d[2], v_fma(c[1], d[1], v_mul(c[0], d[0])))));
+    } else {
+        EACH(u, count) sum[owner(k, u)].drops = w_add(sum[owner(k, u)].drops, v_mul(c[u], d[u]));
+    }
+    if (what & DENSE)
+        EACH(u, count) sum[owner(k, u)].mass = w_add(sum[owner(k, u)].mass, c[u]);
+}
+
+/* Takes the exponentials of the max out of e, and counts them. */
+CSM_INLINE void take_top(batch k, int count, const shift *s, const vec *x, vec *e, sums *sum)
+{
+    EACH(u, count) {
+        sums *const to = sum + owner(k, u);
+        const mask same = v_eq(x[u], s[owner(k, u)].m);
+        if (!k.along)
+            to->top = v_pick(same, e[u], to->top);
+        e[u] = v_drop(same, e[u]);
+        to->count = v_count(to->count, same);
+    }
+}
+
+/* `count` vectors of a strand from the i-th on. Exponentials are added in `wide`, four of a row at a time as far as the
+   bounds allow: each rounding in `real` would cost a softmax half an ULP where one logit holds most of the sum
+   (docs/decisions/0002). Meanwhile other logits are fetched: this pass computes, the others move. */
 CSM_INLINE void exp_step(batch k, const strand *p, ptrdiff_t i, int count, int whole,
                          const shift *s, int what, sums *sum)
 {
@@ -142,30 +173,11 @@ CSM_INLINE void exp_step(batch k, const strand *p, ptrdiff_t i, int count, int w
     exp_many(e, count, s, !k.along, k.t, k.unit);
     if (what & KEEP_EXP && p->y)
         EACH(u, count) store_at(k, p->y, i, u, p->ys, whole, e[u]);
-    const int four = k.along && count == 4;     /* of one row */
-    if (what & (DENSE | ENTROPY)) {
-        vec c[4], d[4];
-        EACH(u, count) c[u] = what & DENSE ? coefficient(k, p, i, u, whole, what) : e[u];
-        EACH(u, count) d[u] = v_keep(v_ne(c[u], v_set(0)), drop(s[owner(k, u)].m, x[u], k.t, k.unit));
-        if (four) {
-            const vec drops = v_fma(c[3], d[3], v_fma(c[2], d[2], v_fma(c[1], d[1], v_mul(c[0], d[0]))));
-            sum->drops = w_add(sum->drops, drops);
-        } else {
-            EACH(u, count) sum[owner(k, u)].drops = w_add(sum[owner(k, u)].drops, v_mul(c[u], d[u]));
-        }
-        if (what & DENSE)
-            EACH(u, count) sum[owner(k, u)].mass = w_add(sum[owner(k, u)].mass, c[u]);
-    }
+    if (what & (DENSE | ENTROPY))
+        add_drops(k, p, i, count, whole, s, what, x, e, sum);
     if (what & SPLIT)
-        EACH(u, count) {
-            sums *const to = sum + owner(k, u);
-            mask same = v_eq(x[u], s[owner(k, u)].m);
-            if (!k.along)
-                to->top = v_pick(same, e[u], to->top);
-            e[u] = v_drop(same, e[u]);
-            to->count = v_count(to->count, same);
-        }
-    if (four) {
+        take_top(k, count, s, x, e, sum);
+    if (k.along && count == 4) {
         sum->other = w_add_four(sum->other, e[0], e[1], e[2], e[3]);
     } else {
         EACH(u, count) sum[owner(k, u)].other = w_add(sum[owner(k, u)].other, e[u]);

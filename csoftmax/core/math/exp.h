@@ -21,7 +21,7 @@
 /* What is taken off the logits of a row (or of V_LANES rows, one a lane). */
 typedef struct {
     vec c;              /* subtracted first, exactly: 0, or the max         */
-    vec base;           /* what is added to n to have n - n0 in the last bits, where it is read as a power of two */
+    vec base;           /* added to n: the last bits of the sum are n - n0, for v_power or v_raise */
     vec floor;          /* (x - c) 2^-k is raised to this, where e is 0     */
     vec m;              /* the largest logit                                */
 } shift;
@@ -61,13 +61,13 @@ CSM_INLINE void add_tail(vec *p, const vec *t, const vec *rest, int count)
    Powers are looked up as late as they are needed: earlier, they would be spilled. `count` and `each` are constants. */
 CSM_INLINE void exp_many(vec *x, int count, const shift *s, int each, const temper *t, int unit)
 {
-    vec n[4], r[4], p[4];
+    vec z[4], r[4], p[4];      /* z: n + base */
     EACH(u, count) r[u] = v_sub(x[u], s[each ? u : 0].c);
     if (!unit)
         EACH(u, count) r[u] = v_mul(r[u], t->pow2);
     EACH(u, count) r[u] = v_max(s[each ? u : 0].floor, r[u]);
-    EACH(u, count) n[u] = v_fma(r[u], t->per, s[each ? u : 0].base);
-    EACH(u, count) p[u] = v_sub(n[u], s[each ? u : 0].base);
+    EACH(u, count) z[u] = v_fma(r[u], t->per, s[each ? u : 0].base);
+    EACH(u, count) p[u] = v_sub(z[u], s[each ? u : 0].base);
     EACH(u, count) r[u] = v_fnma(p[u], t->hi, r[u]);
     EACH(u, count) r[u] = v_fnma(p[u], t->lo, r[u]);
     if (unit) {
@@ -81,10 +81,10 @@ CSM_INLINE void exp_many(vec *x, int count, const shift *s, int each, const temp
     }
     EACH(u, count) {
 #if V_TABLE > 1
-        const vec power = v_raise(v_lookup(powers, n[u]), n[u]);
-        p[u] = v_add(p[u], v_lookup(power_rests, n[u]));
+        const vec power = v_raise(v_lookup(powers, z[u]), z[u]);
+        p[u] = v_add(p[u], v_lookup(power_rests, z[u]));
 #else
-        const vec power = v_power(n[u]);
+        const vec power = v_power(z[u]);
 #endif
         x[u] = v_fma(power, p[u], power);
     }

@@ -92,30 +92,26 @@ CSM_INLINE vec entries(const distribution *d, vec v, ptrdiff_t j, ptrdiff_t i, c
 /* Cache lines of a row from which on it pays to write Jacobians past the caches. */
 enum { JACOBIAN_LINES = 6 };
 
-/* Rows i to i + rows of one Jacobian, past the caches, joints as in products_wide. */
+/* Rows i to i + rows of one Jacobian, past the caches. */
 CSM_INLINE void stream_rows(const distribution *d, ptrdiff_t i, ptrdiff_t rows, ptrdiff_t n, elem *y, ptrdiff_t ys,
                             const temper *t, int unit)
 {
-    elem joint[V_LANES];
-    ptrdiff_t held = 0;
+    joint o = {.held = 0};
     for (const ptrdiff_t stop = i + rows; i < stop; i++, y += ys) {
         const ptrdiff_t head = misaligned(y, V_LANES);
         ptrdiff_t j = head;
-        if (held) {
-            v_store_n(joint + held, entries(d, v_load_n(d->p, head, 0), 0, i, t, unit), head);
-            v_stream(y - held, v_load(joint));
-        } else if (head) {
-            v_store_n(y, entries(d, v_load_n(d->p, head, 0), 0, i, t, unit), head);
-        }
+        if (head)
+            v_store_n(before_row(&o, y), entries(d, v_load_n(d->p, head, 0), 0, i, t, unit), head);
+        write_joint(&o, y);
         const vec minus = v_sub(v_set(0), v_set(d->p[i]));
         for (; j + V_LANES <= n; j += V_LANES) {
             const int diagonal = (size_t)(i - j) < V_LANES;
             const vec v = v_load(d->p + j);
             v_stream(y + j, diagonal ? entries(d, v, j, i, t, unit) : product_over_T(minus, v, t, unit));
         }
-        held = ys == n && i + 1 < stop ? n - j : 0;
+        elem *const end = after_row(&o, y + j, n - j, ys == n && i + 1 < stop);
         if (j < n)
-            v_store_n(held ? joint : y + j, entries(d, v_load_n(d->p + j, n - j, 0), j, i, t, unit), n - j);
+            v_store_n(end, entries(d, v_load_n(d->p + j, n - j, 0), j, i, t, unit), n - j);
     }
 }
 

@@ -228,14 +228,35 @@ static vec row_again(const product_job *j, const csm_block *b, ptrdiff_t row, ve
     return w_round(w_hsum(sum_again(j, &last, 0, sum_again(j, &whole, 0, w_zero(), c), c)));
 }
 
-/* Rows along, one after another. Past the caches, the vector in which a row ends and the next begins is put together in
-   `joint`, which holds `held` entries of the first: a cache line that is written in parts is read before
-   (docs/decisions/0027). */
+/* Past the caches, the vector in which a row ends and the next begins is put together aside: a cache line that is
+   written in parts is read before (docs/decisions/0027). */
+typedef struct {
+    elem part[V_LANES];
+    ptrdiff_t held;         /* entries of the first row; 0: there is no joint */
+} joint;
+
+/* Where the entries of a row go that come before its first aligned vector. */
+CSM_INLINE elem *before_row(joint *o, elem *y) { return o->held ? o->part + o->held : y; }
+
+/* Writes the joint before the row at y, once these are there. */
+CSM_INLINE void write_joint(const joint *o, elem *y)
+{
+    if (o->held)
+        v_stream(y - o->held, v_load(o->part));
+}
+
+/* Where the last `left` entries of a row go, at y but for the joint; `follows`: another row begins behind them. */
+CSM_INLINE elem *after_row(joint *o, elem *y, ptrdiff_t left, int follows)
+{
+    o->held = follows ? left : 0;
+    return o->held ? o->part : y;
+}
+
+/* Rows along, one after another. */
 CSM_INLINE void products_wide(const csm_block *b, const product_job *j)
 {
     const int streams = pays_to_stream(b, b->n, STREAM_LINES);
-    elem joint[V_LANES];
-    ptrdiff_t held = 0;
+    joint o = {.held = 0};
     for (ptrdiff_t row = 0; row < b->rows; row++) {
         strip whole, last;
         strips_of(b, row, 0, &whole, &last);
@@ -258,14 +279,12 @@ CSM_INLINE void products_wide(const csm_block *b, const product_job *j)
         if (streams) {
             elem *const y = whole.y;
             const ptrdiff_t before = misaligned(y, V_LANES);
-            const strip head = {whole.p, whole.g, held ? joint + held : y, 0, 0, 0, before > 0, before, 0, 1};
+            const strip head = {whole.p, whole.g, before_row(&o, y), 0, 0, 0, before > 0, before, 0, 1};
             strips_of(b, row, before, &whole, &last);
             product_pass(j, &head, &c, &s, 0);
-            if (held)
-                v_stream(y - held, v_load(joint));
+            write_joint(&o, y);
             product_pass(j, &whole, &c, &s, 1);
-            held = b->ys == b->n && row + 1 < b->rows ? last.lanes : 0;
-            last.y = held ? joint : last.y;
+            last.y = after_row(&o, last.y, last.lanes, b->ys == b->n && row + 1 < b->rows);
         } else {
             product_pass(j, &whole, &c, &s, 0);
         }

@@ -123,7 +123,7 @@ def _fill_codes():
 _fill_codes()
 
 
-cdef int code_of(ndarray a) noexcept:
+cdef inline int code_of(ndarray a) noexcept:
     """The dtype code of an array, -1 where the core knows none."""
     cdef int kind = cnp.PyArray_TYPE(a)
     if 0 <= kind < TYPES:
@@ -150,7 +150,7 @@ cdef void open_frame(frame *f, csm_op op, csm_dtype dtype, int ndim, int nclass)
     f.call.temperature = 1
 
 
-cdef void put(frame *f, csm_array *to, ndarray a, int axis) noexcept:
+cdef inline void put(frame *f, csm_array *to, ndarray a, int axis) noexcept:
     """Point `to` at an array, its strides in order but for `axis`, which comes last; -1: as they are."""
     cdef Py_ssize_t *stride = f.stride[f.arrays]
     cdef int i, k = 0

@@ -4,17 +4,17 @@
 cdef object float32 = np.float32, float64 = np.float64
 
 
-cdef bint is_plain(object x) noexcept:
+cdef inline bint is_plain(object x) noexcept:
     """An ndarray of a floating dtype that the core knows, not a subclass, with at least one axis."""
     return cnp.PyArray_CheckExact(x) and cnp.PyArray_NDIM(<ndarray>x) > 0 and 0 <= code_of(<ndarray>x) <= CSM_BF16
 
 
-cdef csm_dtype compute_of(ndarray x) noexcept:
+cdef inline csm_dtype compute_of(ndarray x) noexcept:
     """The dtype that the core computes in for a plain array."""
     return CSM_F64 if code_of(x) == CSM_F64 else CSM_F32
 
 
-cdef int axis_of(object axis, int ndim) noexcept:
+cdef inline int axis_of(object axis, int ndim) noexcept:
     """A valid int axis as a non-negative number, else -1."""
     cdef long long k
     cdef int overflow
@@ -24,7 +24,7 @@ cdef int axis_of(object axis, int ndim) noexcept:
     return -1 if overflow else <int>(k + ndim if -ndim <= k < 0 else k if 0 <= k < ndim else -1)
 
 
-cdef double positive(object number) noexcept:
+cdef inline double positive(object number) noexcept:
     """A positive finite float as a number; 0 for anything else."""
     cdef double v
     if type(number) is not float:
@@ -33,7 +33,7 @@ cdef double positive(object number) noexcept:
     return v if v > 0 and isfinite(v) else 0
 
 
-cdef bint apart(ndarray x, ndarray y) noexcept:
+cdef inline bint apart(ndarray x, ndarray y) noexcept:
     """Both are C-contiguous, and share no memory."""
     cdef char *a = cnp.PyArray_BYTES(x)
     cdef char *b = cnp.PyArray_BYTES(y)
@@ -42,7 +42,7 @@ cdef bint apart(ndarray x, ndarray y) noexcept:
     return a + cnp.PyArray_NBYTES(x) <= b or b + cnp.PyArray_NBYTES(y) <= a
 
 
-cdef bint fits(object out, ndarray x) noexcept:
+cdef inline bint fits(object out, ndarray x) noexcept:
     """`out` is x itself, or laid out like it and not overlapping."""
     cdef ndarray y
     cdef int i

@@ -54,3 +54,34 @@ def test_rows_beside_a_row_do_not_count(csm, classes, dtype, axis):
         alone = list(every_result(csm, given(rows), axis))
         for a, b in zip(cut(whole, rows, axis), alone, strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+def every_tempered(csm, arrays, axis, temperature):
+    x, p, labels = arrays
+    options = {"axis": axis, "temperature": temperature}
+    for function in (csm.softmax, csm.log_softmax, csm.softmax_entropy):
+        yield function(x, **options)
+    for function in (csm.softmax_vjp, csm.log_softmax_vjp, csm.log_softmax_jvp):
+        yield function(p, x, **options)
+    yield from csm.cross_entropy(x, labels, **options, reduction="none", return_grad=True)
+    yield from csm.cross_entropy(x, labels, **options, reduction="none", return_grad=True, label_smoothing=0.1)
+    if axis:
+        yield csm.softmax_jacobian(p, **options)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("classes", (*CLASSES, 100))
+def test_temperatures_beside_a_row_do_not_count(csm, classes, dtype, axis):
+    """A row with a temperature of its own is as where all rows have that one."""
+    rng = np.random.default_rng(classes)
+    x, p = 3 * rng.standard_normal((ROWS, classes)), rng.dirichlet(np.ones(classes), ROWS)
+    x, p = (np.ascontiguousarray(a if axis else a.T, dtype) for a in (x, p))
+    labels, values = rng.integers(0, classes, ROWS), np.array([1e-3, 0.3, 2.5, 1e30])
+    which = rng.integers(0, len(values), ROWS)
+    mixed = list(every_tempered(csm, (x, p, labels), axis, values[which]))
+    for i, value in enumerate(values):
+        alike = every_tempered(csm, (x, p, labels), axis, float(value))
+        for a, b in zip(mixed, alike, strict=True):
+            mine = (..., which == i) if a.ndim == 1 or not axis else which == i
+            np.testing.assert_array_equal(a[mine], b[mine])

@@ -92,16 +92,14 @@ CSM_INLINE void products_few(const csm_block *b, const product_job *j)
         memcpy((elem *)b->y + (row + r) * b->ys, x + r * n, (size_t)n * sizeof *x);
 }
 
-#define PRODUCT(name, products, op, ALONG)                              \
+#define PRODUCT(name, products, op)                                     \
     static void name(const csm_block *b)                                \
     {                                                                   \
-        if (b->temperatures) {                                          \
-            each_alone(b, name, ALONG);                                 \
-        } else if (b->temperature == 1) {                               \
-            const product_job j = {op, 1, temper_of(1)};                \
+        if (csm_is_unit(b)) {                                           \
+            product_job j = {op, 1, unit_temper()};                     \
             products(b, &j);                                            \
         } else {                                                        \
-            const product_job j = {op, 0, temper_of(b->temperature)};   \
+            product_job j = {op, 0, temper_of(b->temperature)};         \
             products(b, &j);                                            \
         }                                                               \
     }
@@ -109,18 +107,18 @@ CSM_INLINE void products_few(const csm_block *b, const product_job *j)
 #define SHORT_PRODUCT(name, op)                         \
     static void name(const csm_block *b)                \
     {                                                   \
-        const product_job j = {op, 1, temper_of(1)};    \
+        const product_job j = {op, 1, unit_temper()};   \
         products_few(b, &j);                            \
     }
 
-PRODUCT(vjp_wide, products_wide, VJP, 1)
-PRODUCT(vjp_across, products_across, VJP, 0)
+PRODUCT(vjp_wide, products_wide, VJP)
+PRODUCT(vjp_across, products_across, VJP)
 SHORT_PRODUCT(vjp_short, VJP)
-PRODUCT(log_jvp_wide, products_wide, LOG_JVP, 1)
-PRODUCT(log_jvp_across, products_across, LOG_JVP, 0)
+PRODUCT(log_jvp_wide, products_wide, LOG_JVP)
+PRODUCT(log_jvp_across, products_across, LOG_JVP)
 SHORT_PRODUCT(log_jvp_short, LOG_JVP)
-PRODUCT(log_vjp_wide, products_wide, LOG_VJP, 1)
-PRODUCT(log_vjp_across, products_across, LOG_VJP, 0)
+PRODUCT(log_vjp_wide, products_wide, LOG_VJP)
+PRODUCT(log_vjp_across, products_across, LOG_VJP)
 SHORT_PRODUCT(log_vjp_short, LOG_VJP)
 
 /* Rows along of so few classes are turned as whole vectors: 4, 3 or none, at 16, 8 or 4 lanes. */
@@ -129,8 +127,8 @@ enum { PACKED_PRODUCT = V_LANES / 2 - 1 < MOST_PACKED ? V_LANES / 2 - 1 : MOST_P
 /* Rows along: short ones together where T = 1, else turned. */
 CSM_INLINE void choose(const csm_block *b, csm_kernel *wide, csm_kernel *together, csm_kernel *across)
 {
-    const int few = V_LANES > 1 && b->all_rows >= V_LANES && !b->temperatures;
-    if (few && b->temperature == 1 && b->n > PACKED_PRODUCT && b->n <= FEW_PRODUCT)
+    const int few = V_LANES > 1 && b->all_rows >= V_LANES;
+    if (few && csm_is_unit(b) && b->n > PACKED_PRODUCT && b->n <= FEW_PRODUCT)
         together(b);
     else if (few && b->n <= TURNED_PRODUCT)
         turned(b, across);

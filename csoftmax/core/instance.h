@@ -19,7 +19,7 @@ static ptrdiff_t batch_rows(const csm_block *b, int along)
 /* Across, wide batches while there are so many rows; then, and along, of one vector of rows or less. */
 #define EACH_BATCH(body, ALONG, UNIT)                                                                   \
     do {                                                                                                \
-        temper t = temper_of(UNIT ? 1 : b->temperature);                                                \
+        temper t = UNIT ? unit_temper() : temper_of(b->temperature);                                    \
         const int widens = !(ALONG) && WIDTH > 1 && !b->temperatures;                                   \
         const ptrdiff_t most = batch_rows(b, ALONG);                                                    \
         ptrdiff_t row = 0, rows;                                                                        \
@@ -28,7 +28,7 @@ static ptrdiff_t batch_rows(const csm_block *b, int along)
         for (; row < b->rows; row += rows) {                                                            \
             rows = b->rows - row < most ? b->rows - row : most;                                         \
             if (!UNIT && b->temperatures)                                                               \
-                t = tempers_of(b->temperatures + row, rows);                                            \
+                t = ALONG ? temper_of(b->temperatures[row]) : tempers_of(b->temperatures + row, rows);  \
             body(batch_of(b, row, rows, &t, ALONG, UNIT, 1));                                           \
         }                                                                                               \
     } while (0)
@@ -37,7 +37,7 @@ static ptrdiff_t batch_rows(const csm_block *b, int along)
 #define KERNEL(name, body, ALONG)                                           \
     static void name(const csm_block *b)                                    \
     {                                                                       \
-        if (V_LANES > 1 && b->temperature == 1 && !b->temperatures)         \
+        if (V_LANES > 1 && csm_is_unit(b))                                  \
             EACH_BATCH(body, ALONG, 1);                                     \
         else                                                                \
             EACH_BATCH(body, ALONG, 0);                                     \

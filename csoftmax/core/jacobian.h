@@ -140,7 +140,7 @@ static void peaks_turned(elem *top, elem *rest, const elem *p, ptrdiff_t ps, ptr
 
 CSM_INLINE void jacobian_rows(const csm_block *b, int unit)
 {
-    const temper t = temper_of(unit ? 1 : b->temperature);
+    temper t = unit ? unit_temper() : temper_of(b->temperature);
     const elem *p = b->x;
     elem *y = b->y, top[TILE_ROWS], rest[TILE_ROWS];
     const ptrdiff_t roomy = roomy_rows(b), count = (b->first + b->rows + b->n - 1) / b->n;
@@ -150,6 +150,8 @@ CSM_INLINE void jacobian_rows(const csm_block *b, int unit)
         const ptrdiff_t r = nth % TILE_ROWS;
         if (turns && r == 0)
             peaks_turned(top, rest, p, b->xs, count - nth < TILE_ROWS ? count - nth : TILE_ROWS, b->n);
+        if (!unit && b->temperatures)
+            t = temper_of(b->temperatures[row]);
         distribution d = distribution_of(p, b->n);
         d.peak = turns ? (peak){v_set(top[r]), v_set(rest[r])} : peak_along(&d);
         here = b->rows - row < b->n - i ? b->rows - row : b->n - i;
@@ -187,7 +189,7 @@ CSM_INLINE void jacobian_tile(elem *y, const elem *x, ptrdiff_t rows, ptrdiff_t 
 /* Jacobians of which the block has a part alone are made whole aside. */
 CSM_INLINE void jacobians_turned(const csm_block *b, int unit)
 {
-    const temper t = temper_of(unit ? 1 : b->temperature);
+    const temper t = unit ? unit_temper() : temper_of(b->temperature);
     const ptrdiff_t n = b->n, size = n * n, begin = b->first * n, end = begin + b->rows * n;
     elem p[FEW_SQUARE * TILE_ROWS], tile[MOST_SQUARE], whole[MOST_SQUARE];
     elem *y = b->y;
@@ -208,21 +210,10 @@ CSM_INLINE void jacobians_turned(const csm_block *b, int unit)
 
 static void jacobian_along(const csm_block *b)
 {
-    for (ptrdiff_t row = 0; b->temperatures && row < b->rows; row++) {      /* one temperature each: one by one */
-        csm_block one = *b;
-        const ptrdiff_t i = b->first + row;
-        one.x = (const elem *)b->x + i / b->n * b->xs;
-        one.y = (elem *)b->y + row * b->ys;
-        one.rows = 1;
-        one.first = i % b->n;
-        one.temperature = b->temperatures[row];
-        one.temperatures = NULL;
-        jacobian_along(&one);
-    }
-    if (b->rows == 0 || b->temperatures)
+    if (b->rows == 0)
         return;
-    const int turns = b->n <= FEW_SQUARE && b->ys == b->n && fill_lanes(b);
-    if (b->temperature == 1)
+    const int turns = b->n <= FEW_SQUARE && b->ys == b->n && fill_lanes(b) && !b->temperatures;
+    if (csm_is_unit(b))
         turns ? jacobians_turned(b, 1) : jacobian_rows(b, 1);
     else
         turns ? jacobians_turned(b, 0) : jacobian_rows(b, 0);

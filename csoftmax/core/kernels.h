@@ -52,6 +52,9 @@ typedef struct {
     double scale;               /* of the loss gradient: 1/divisor, over the temperature unless per row    */
 } csm_block;
 
+/* Whether T = 1 in every row. */
+static inline int csm_is_unit(const csm_block *b) { return b->temperature == 1 && !b->temperatures; }
+
 typedef void csm_kernel(const csm_block *);
 
 enum { CSM_ALONG, CSM_ACROSS, CSM_LAYOUTS };

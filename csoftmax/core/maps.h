@@ -18,7 +18,7 @@ typedef struct { vec m, ratio; } gist;
 #define GIST(name, ALONG, UNIT, WIDE)                                                               \
     static CSM_SHARED void name(const csm_block *b, ptrdiff_t row, ptrdiff_t rows, const temper *t, gist *a) \
     {                                                                                               \
-        const temper one = temper_of(1);                                                            \
+        const temper one = unit_temper();                                                           \
         const batch k = batch_of(b, row, rows, UNIT ? &one : t, ALONG, UNIT, WIDE);                 \
         shift s[WIDTH];                                                                             \
         sums e[WIDTH];                                                                              \

@@ -253,12 +253,14 @@ CSM_INLINE elem *after_row(joint *o, elem *y, ptrdiff_t left, int follows)
 }
 
 /* Rows along, one after another. */
-CSM_INLINE void products_wide(const csm_block *b, const product_job *j)
+CSM_INLINE void products_wide(const csm_block *b, product_job *j)
 {
     const int streams = pays_to_stream(b, b->n, STREAM_LINES);
     joint o = {.held = 0};
     for (ptrdiff_t row = 0; row < b->rows; row++) {
         strip whole, last;
+        if (!j->unit && b->temperatures)
+            j->t = temper_of(b->temperatures[row]);
         strips_of(b, row, 0, &whole, &last);
         vec c = v_set(0), top = c;
         wide sum = w_zero();
@@ -333,7 +335,7 @@ CSM_INLINE ptrdiff_t rows_to_line(const csm_block *b)
 }
 
 /* Wide batches while there are so many rows, where T = 1; else, and of what is left, a vector of rows after another. */
-CSM_INLINE void products_across(const csm_block *b, const product_job *j)
+CSM_INLINE void products_across(const csm_block *b, product_job *j)
 {
     const int width = j->unit ? WIDTH : 1;
     const ptrdiff_t head = rows_to_line(b), wide = width * V_LANES;
@@ -341,6 +343,8 @@ CSM_INLINE void products_across(const csm_block *b, const product_job *j)
     for (ptrdiff_t row = 0; row < b->rows; row += rows) {
         const ptrdiff_t left = (row < head ? head : b->rows) - row;
         rows = left >= wide ? wide : left < V_LANES ? left : V_LANES;
+        if (!j->unit && b->temperatures)
+            j->t = tempers_of(b->temperatures + row, rows);
         if (rows == wide) {
             const strip s = strip_across(b, row, V_LANES, width);
             products_of_lanes(j, &s, head >= 0);

@@ -128,21 +128,6 @@ static void turn_out(elem *y, ptrdiff_t ys, const elem *tile, ptrdiff_t rows, pt
         }
 }
 
-/* Rows that have a temperature each go one by one. */
-CSM_INLINE void each_alone(const csm_block *b, csm_kernel *kernel, int along)
-{
-    for (ptrdiff_t row = 0; row < b->rows; row++) {
-        csm_block one = *b;
-        one.x = (const elem *)b->x + row * (along ? b->xs : 1);
-        one.g = (const elem *)b->g + row * (along ? b->gs : 1);
-        one.y = (elem *)b->y + row * (along ? b->ys : 1);
-        one.rows = 1;
-        one.temperature = b->temperatures[row];
-        one.temperatures = NULL;
-        kernel(&one);
-    }
-}
-
 CSM_INLINE int pays_to_turn(const csm_block *b)
 {
     const int few = b->n <= FEW_CLASSES;

@@ -20,7 +20,16 @@ CSM_INLINE int exponent_of(double a)
     return (int)(u >> 52 & 0x7ff) - 1022;
 }
 
-/* Its first `bits` significant bits. */
+/* 2^k, abs(k) <= 1022. */
+CSM_INLINE double power_of(int k)
+{
+    const uint64_t u = (uint64_t)(1023 + k) << 52;
+    double a;
+    memcpy(&a, &u, sizeof a);
+    return a;
+}
+
+/* The first `bits` significant bits of a. */
 CSM_INLINE double leading_bits(double a, int bits)
 {
     uint64_t u;
@@ -30,46 +39,58 @@ CSM_INLINE double leading_bits(double a, int bits)
     return a;
 }
 
-CSM_INLINE temper temper_of(double T)
+/* The numbers of one temperature. */
+typedef struct { real pow2, grow, shrink, per, hi, lo, inv, inv_lo, near; } tempering;
+
+CSM_INLINE tempering tempering_of(double T)
 {
-    if (T == 1) {
-        temper t = {v_set(1), v_set(1), v_set(1), v_set(LOG2E), v_set(LN2_HI), v_set(LN2_LO), v_set(1), v_set(0),
-                    v_set(EXP_NEAR)};
-        return t;
-    }
     const double ln2 = 0x1.62e42fefa39efp-1, ln2_rest = 0x1.abc9e3b39803fp-56;
     T = T > T_MAX ? T_MAX : T < 1 / T_MAX ? 1 / T_MAX : T;
-    int k;
-    frexp(T, &k);
-    k -= T >= 1;
+    int k = exponent_of(T) - (T >= 1);
     k = k > T_POWERS ? T_POWERS : k < -T_POWERS ? -T_POWERS : k;
-    T = ldexp(T, -k);
-    double a = T * ln2, hi = leading_bits(a, LN2_BITS), inv = (real)(1 / T), one = inv * T;
-    double lo = a - hi + (product_error(T, ln2, a) + T * ln2_rest);
-    double inv_lo = (1 - one - product_error(inv, T, one)) / T;
-    real pow2 = (real)ldexp(1, -k);
-    temper t = {v_set(pow2), v_set(k < 0 ? pow2 : 1), v_set(k < 0 ? 1 : pow2),
-                v_set((real)(1 / a)), v_set((real)hi), v_set((real)lo), v_set((real)inv), v_set((real)inv_lo),
-                v_set((real)(EXP_NEAR * T))};
+    T *= power_of(-k);
+    const double a = T * ln2, hi = leading_bits(a, LN2_BITS), inv = (real)(1 / T), one = inv * T;
+    const double lo = a - hi + (product_error(T, ln2, a) + T * ln2_rest);
+    const double inv_lo = (1 - one - product_error(inv, T, one)) / T;
+    const real pow2 = (real)power_of(-k);
+    return (tempering){pow2, k < 0 ? pow2 : 1, k < 0 ? 1 : pow2, (real)(1 / a), (real)hi, (real)lo,
+                       (real)inv, (real)inv_lo, (real)(EXP_NEAR * T)};
+}
+
+/* T = 1, a constant where it is inlined. */
+CSM_INLINE temper unit_temper(void)
+{
+    temper t = {v_set(1), v_set(1), v_set(1), v_set(LOG2E), v_set(LN2_HI), v_set(LN2_LO), v_set(1), v_set(0),
+                v_set(EXP_NEAR)};
     return t;
 }
 
-/* Of up to V_LANES temperatures, one a lane. */
-CSM_INLINE temper tempers_of(const double *T, ptrdiff_t count)
+/* Inlined in every kernel this and the next function would be a tenth of the library. */
+static CSM_SHARED temper temper_of(double T)
 {
-    enum { FIELDS = sizeof(temper) / sizeof(vec) };
-    real lane[FIELDS][V_LANES];
-    vec field[FIELDS];
-    temper t;
+    if (T == 1)
+        return unit_temper();
+    const tempering a = tempering_of(T);
+    temper t = {v_set(a.pow2), v_set(a.grow), v_set(a.shrink), v_set(a.per), v_set(a.hi), v_set(a.lo), v_set(a.inv),
+                v_set(a.inv_lo), v_set(a.near)};
+    return t;
+}
+
+/* Of up to V_LANES temperatures, one a lane; lanes past them have the first. The compiler makes vectors of the loop. */
+static CSM_SHARED temper tempers_of(const double *T, ptrdiff_t count)
+{
+    double each[V_LANES];
+    real pow2[V_LANES], grow[V_LANES], shrink[V_LANES], per[V_LANES], hi[V_LANES], lo[V_LANES];
+    real inv[V_LANES], inv_lo[V_LANES], near[V_LANES];
+    for (ptrdiff_t i = 0; i < V_LANES; i++)
+        each[i] = T[i < count ? i : 0];
     for (ptrdiff_t i = 0; i < V_LANES; i++) {
-        t = temper_of(T[i < count ? i : 0]);
-        memcpy(field, &t, sizeof t);
-        for (int f = 0; f < FIELDS; f++)
-            lane[f][i] = v_first(field[f]);
+        const tempering a = tempering_of(each[i]);
+        pow2[i] = a.pow2, grow[i] = a.grow, shrink[i] = a.shrink, per[i] = a.per, hi[i] = a.hi, lo[i] = a.lo;
+        inv[i] = a.inv, inv_lo[i] = a.inv_lo, near[i] = a.near;
     }
-    for (int f = 0; f < FIELDS; f++)
-        field[f] = v_get(lane[f]);
-    memcpy(&t, field, sizeof t);
+    temper t = {v_get(pow2), v_get(grow), v_get(shrink), v_get(per), v_get(hi), v_get(lo), v_get(inv), v_get(inv_lo),
+                v_get(near)};
     return t;
 }
 

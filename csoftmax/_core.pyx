@@ -19,6 +19,7 @@ cnp.import_array()
 
 cdef extern from "Python.h":
     long long PyLong_AsLongLongAndOverflow(object, int *overflow) except? -1
+    double PyFloat_AS_DOUBLE(object) noexcept
     int PyErr_CheckSignals() noexcept      # the exception it sets is raised by check(), not here
 
 

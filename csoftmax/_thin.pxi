@@ -24,13 +24,22 @@ cdef inline int axis_of(object axis, int ndim) noexcept:
     return -1 if overflow else <int>(k + ndim if -ndim <= k < 0 else k if 0 <= k < ndim else -1)
 
 
-cdef inline double positive(object number) noexcept:
-    """A positive finite float as a number; 0 for anything else."""
+cdef inline bint is_number(object a, double *v) noexcept:
+    """A float, float64 among them, or an int of at most 64 bits; its value goes to `v`."""
+    cdef int overflow = 0
+    if isinstance(a, float):
+        v[0] = PyFloat_AS_DOUBLE(a)
+        return True
+    if type(a) is not int:
+        return False
+    v[0] = <double>PyLong_AsLongLongAndOverflow(a, &overflow)
+    return not overflow
+
+
+cdef inline double positive(object a) noexcept:
+    """A positive finite number; 0 for anything else."""
     cdef double v
-    if type(number) is not float:
-        return 0
-    v = number
-    return v if v > 0 and isfinite(v) else 0
+    return v if is_number(a, &v) and v > 0 and isfinite(v) else 0
 
 
 cdef inline bint apart(ndarray x, ndarray y) noexcept:
@@ -184,8 +193,6 @@ cdef plain_loss(object logits, object target, object axis, object ignore_index, 
     cdef bint soft
     if how < 0 or not is_plain(logits) or not cnp.PyArray_CheckExact(target):
         return None
-    if type(label_smoothing) is not float or type(z_loss) is not float:
-        return None
     if not (ignore_index is None or type(ignore_index) is int):
         return None
     x, t, ndim = logits, target, cnp.PyArray_NDIM(logits)
@@ -194,8 +201,9 @@ cdef plain_loss(object logits, object target, object axis, object ignore_index, 
         return None
     start(&f, CSM_SOFT_CROSS_ENTROPY if soft else CSM_CROSS_ENTROPY, x, k)
     c.temperature, c.softcap = positive(temperature), 0 if softcap is None else positive(softcap)
-    c.label_smoothing, c.z_loss = label_smoothing, z_loss
     if c.temperature == 0 or (softcap is not None and c.softcap == 0):
+        return None
+    if not is_number(label_smoothing, &c.label_smoothing) or not is_number(z_loss, &c.z_loss):
         return None
     if not 0 <= c.label_smoothing <= 1 or not isfinite(c.z_loss):
         return None
@@ -240,14 +248,14 @@ cdef plain_hessian(object raw, object y, object hessian, object eps, object out)
     cdef csm_call *c = &f.call
     cdef ndarray x, t, grad, hess
     cdef int rule = hessian_of(hessian) if type(hessian) is str else -1
-    if rule < 0 or type(eps) is not float or not is_plain(raw) or not cnp.PyArray_CheckExact(y):
+    if rule < 0 or not is_plain(raw) or not cnp.PyArray_CheckExact(y):
         return None
     x, t = raw, y
     if cnp.PyArray_NDIM(x) != 2 or cnp.PyArray_DIM(x, 1) < 2:
         return None
     start(&f, CSM_GRAD_HESS, x, 1)
-    c.hessian, c.hessian_floor = <csm_hessian>rule, eps
-    if not 0 <= c.hessian_floor or not isfinite(c.hessian_floor):
+    c.hessian = <csm_hessian>rule
+    if not is_number(eps, &c.hessian_floor) or not 0 <= c.hessian_floor or not isfinite(c.hessian_floor):
         return None
     if cnp.PyArray_NDIM(t) == 2:
         if not is_plain(t) or not cnp.PyArray_SAMESHAPE(x, t):

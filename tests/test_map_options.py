@@ -71,6 +71,17 @@ def test_temperatures_of_rows(name, dtype):
                 np.testing.assert_allclose(result[row], expected, rtol=4 * np.finfo(dtype).eps)
 
 
+@pytest.mark.parametrize("name", SCALED)
+@pytest.mark.parametrize("two", [2, np.float64(2), np.float32(2), np.int8(2), np.array(2)], ids=repr)
+def test_kinds_of_a_temperature(name, two):
+    given = arguments(name, "f4")
+    del given["out"]
+    found, expected = (getattr(csoftmax, name)(**given, temperature=t) for t in (two, 2.0))
+    parts = zip(found, expected, strict=True) if name == "cross_entropy" else [(found, expected)]
+    for a, b in parts:
+        np.testing.assert_array_equal(a, b, strict=True)
+
+
 @table(SCALED, [0.0, -1.0, np.nan, np.inf])
 @every_dtype
 def test_temperatures_must_be_positive_and_finite(name, case, dtype):

@@ -103,6 +103,20 @@ CSM_INLINE void store_at(batch k, elem *y, ptrdiff_t i, int u, ptrdiff_t step, i
         v_store_n(y, v, k.lanes);
 }
 
+/* Vectors of so many lanes; all of them, where that is a constant. */
+CSM_INLINE vec load_part(const elem *x, ptrdiff_t lanes)
+{
+    return lanes == V_LANES ? v_load(x) : v_load_n(x, lanes, 0);
+}
+
+CSM_INLINE void store_part(elem *y, vec v, ptrdiff_t lanes)
+{
+    if (lanes == V_LANES)
+        v_store(y, v);
+    else
+        v_store_n(y, v, lanes);
+}
+
 /* Vectors [begin, end) of a strand. */
 typedef struct { ptrdiff_t begin, end; } span;
 

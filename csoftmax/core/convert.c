@@ -10,7 +10,8 @@
 /* Numbers that are gathered or converted in two steps at a time. */
 enum { BATCH = 128 };
 
-/* Numbers per turn of a loop: a constant, for gcc's -O2 makes vectors of no other loop. */
+/* Numbers per turn of a loop: a constant, for gcc's -O2 makes vectors of no other loop; and counted from 0, for with
+   Python's -fwrapv it knows no other constant. */
 enum { CHUNK = 16 };
 
 ptrdiff_t csm_itemsize(csm_dtype dtype)
@@ -91,20 +92,19 @@ static void convert_halves(char *dst, csm_dtype to, const char *src, csm_dtype f
         }
 }
 
-#define ASSIGN(to_type, from_type, begin, end)                                          \
-    for (ptrdiff_t i = (begin); i < (end); i++) {                                       \
+#define ASSIGN(to_type, from_type, many)                                                \
+    for (ptrdiff_t i = 0; i < (many); i++, src += sizeof(from_type), dst += sizeof(to_type)) { \
         from_type v;                                                                    \
-        memcpy(&v, src + i * (ptrdiff_t)sizeof v, sizeof v);                            \
+        memcpy(&v, src, sizeof v);                                                      \
         const to_type w = (to_type)v;                                                   \
-        memcpy(dst + i * (ptrdiff_t)sizeof w, &w, sizeof w);                            \
+        memcpy(dst, &w, sizeof w);                                                      \
     }
 
 #define ASSIGN_ALL(to_type, from_type)                                                  \
     do {                                                                                \
-        const ptrdiff_t whole = count - count % CHUNK;                                  \
-        for (ptrdiff_t k = 0; k < whole; k += CHUNK)                                    \
-            ASSIGN(to_type, from_type, k, k + CHUNK)                                    \
-        ASSIGN(to_type, from_type, whole, count)                                        \
+        for (; count >= CHUNK; count -= CHUNK)                                          \
+            ASSIGN(to_type, from_type, CHUNK)                                           \
+        ASSIGN(to_type, from_type, count)                                               \
     } while (0)
 
 #define FROM(type)                      \
@@ -117,6 +117,10 @@ static void convert_halves(char *dst, csm_dtype to, const char *src, csm_dtype f
 /* `count` adjacent native numbers to others. float32 and float64 are aligned if the other is a 16-bit type. */
 static void convert(char *restrict dst, csm_dtype to, const char *restrict src, csm_dtype from, ptrdiff_t count)
 {
+    if (from == to) {
+        memcpy(dst, src, (size_t)(count * csm_itemsize(to)));
+        return;
+    }
     if (is_half(from) || is_half(to)) {
         convert_halves(dst, to, src, from, count);
         return;
@@ -169,6 +173,34 @@ void csm_write(char *dst, csm_dtype to, int swapped, ptrdiff_t stride, const voi
             convert(batch, to, (const char *)src + i * step, from, n);
             move(dst + i * stride, stride, batch, size, size, swapped, n);
         }
+}
+
+/* By bits: a branch would be foreseen as badly as a mask is random, and of a comparison gcc makes no vectors here. */
+#define HIDE(bits, many)                                                        \
+    for (ptrdiff_t i = 0; i < (many); i++, x += sizeof(bits)) {                 \
+        const bits keep = -((bits)((unsigned char)*where++ + 255) >> 8);        \
+        bits a;                                                                 \
+        memcpy(&a, x, sizeof a);                                                \
+        a = (a & keep) | (hidden & ~keep);                                      \
+        memcpy(x, &a, sizeof a);                                                \
+    }
+
+#define HIDE_ALL(type, bits)                            \
+    do {                                                \
+        const type value = (type)v;                     \
+        bits hidden;                                    \
+        memcpy(&hidden, &value, sizeof hidden);         \
+        for (; count >= CHUNK; count -= CHUNK)          \
+            HIDE(bits, CHUNK)                           \
+        HIDE(bits, count)                               \
+    } while (0)
+
+void csm_hide(char *restrict x, csm_dtype dtype, const char *restrict where, ptrdiff_t count, double v)
+{
+    if (dtype == CSM_F32)
+        HIDE_ALL(float, uint32_t);
+    else
+        HIDE_ALL(double, uint64_t);
 }
 
 /* `whole` and `fits` say whether v can be a long long, `big` whether it wraps there; `format` prints it. The first

@@ -20,12 +20,15 @@ static inline double csm_get(const void *from, csm_dtype dtype, ptrdiff_t i)
     return dtype == CSM_F32 ? ((const float *)from)[i] : ((const double *)from)[i];
 }
 
-/* `count` numbers at src, `stride` bytes apart, to float32 or float64 (`to`) at dst. */
+/* `count` numbers at src, `stride` bytes apart, to float32 or float64, or to their own dtype, at dst. */
 void csm_read(void *dst, csm_dtype to, const char *src, csm_dtype from, int swapped, ptrdiff_t stride, ptrdiff_t count);
 
 /* `count` float32 or float64 (`from`) at src to floating numbers (`to`) at dst, `stride` bytes apart, rounded once. */
 void csm_write(char *dst, csm_dtype to, int swapped, ptrdiff_t stride,
                const void *src, csm_dtype from, ptrdiff_t count);
+
+/* v to those of `count` adjacent float32 or float64 where `where` is 0. */
+void csm_hide(char *x, csm_dtype dtype, const char *where, ptrdiff_t count, double v);
 
 /* Labels of a loss: which numbers are ignored, and what was found wrong. */
 typedef struct {

@@ -67,8 +67,8 @@ typedef struct {
     const char *isa;
     ptrdiff_t lanes;
     csm_kernel *kernel[CSM_OPS][CSM_LAYOUTS];   /* NULL: the operation has no such kernel, stage the rows */
-    void (*cap)(void *x, ptrdiff_t n, double cap);                  /* x = cap tanh(x/cap)                  */
-    void (*uncap)(void *g, const void *x, ptrdiff_t n, double cap); /* g = g times the derivative of that   */
+    void (*cap)(void *x, void *slopes, ptrdiff_t n, double cap);    /* x = cap tanh(x/cap); NULL: no slopes */
+    void (*uncap)(void *g, const void *slopes, ptrdiff_t n);        /* g = g times them                     */
     csm_widen *widen[2];        /* of dtype CSM_F16 + i; NULL in the float64 instances */
     csm_narrow *narrow[2];
 } csm_table;

@@ -78,8 +78,8 @@ static void choose_layout(plan *p)
 {
     const csm_call *c = p->call;
     const ptrdiff_t size = csm_itemsize(c->dtype);
-    const int changes = c->where.data || c->softcap != 0;       /* x, and so its gradient */
-    int along = p->classes.ndim <= 1 && !changes, plain[OPERANDS], adjacent[OPERANDS];
+    const int changes = c->where.data || c->softcap != 0;       /* x and y */
+    int along = p->classes.ndim <= 1, plain[OPERANDS], adjacent[OPERANDS];
     int across = along && p->table->kernel[c->op][CSM_ACROSS], others = 0, arrays = 0;
     for (int k = 0; k < WHERE; k++) {
         plain[k] = !p->operand[k].data || is_plain(p, k);
@@ -87,7 +87,7 @@ static void choose_layout(plan *p)
         if (p->operand[k].data) {
             along = along && plain[k] && adjacent[k];
             across = across && row_stride(p, k) == csm_itemsize(p->operand[k].dtype);
-            others += !plain[k];
+            others += !plain[k] || (changes && (k == X || k == Y));
             arrays++;
         }
     }
@@ -101,7 +101,7 @@ static void choose_layout(plan *p)
         p->staged[k] = !plain[k] || (aliases && p->operand[k].data) || (p->layout == CSM_ALONG && p->operand[k].data
                                      && !(adjacent[k] && p->classes.ndim <= 1));
     p->staged[X] |= changes;
-    p->staged[Y] |= c->softcap != 0 && c->y.data;
+    p->staged[Y] |= changes && c->y.data;
 }
 
 /* Jacobians whose rows follow each other evenly make one run; x stands still within each and moves between them. */
@@ -114,8 +114,8 @@ static void join_jacobians(plan *p)
     }
 }
 
-/* Scratch of a thread: x and y share theirs, but for Jacobians; g and h have their own. And a byte a row. Where it
-   holds ROW_GRAIN rows and more, it takes whole grains of them: no wide batch is cut. */
+/* Scratch of a thread: x and y share theirs, but for Jacobians; g and h have their own, as have slopes and `where`.
+   Where it holds ROW_GRAIN rows and more, it takes whole grains of them: no wide batch is cut. */
 static void measure_stage(plan *p)
 {
     const int shared = p->staged[X] && p->staged[Y] && p->call->op != CSM_JACOBIAN;
@@ -127,10 +127,18 @@ static void measure_stage(plan *p)
             none += staged_numbers(p, k, 0);
             numbers += staged_numbers(p, k, 1) - staged_numbers(p, k, 0);
         }
-    const ptrdiff_t row = numbers * size + 1, fit = (STAGE_BYTES - none * size) / row, least = grain_of(p);
+    p->stage_rows = PTRDIFF_MAX;
+    p->stage_bytes = 0;
+    if (!arrays)
+        return;
+    const ptrdiff_t slopes = p->call->softcap != 0 && p->call->y.data ? p->n * size : 0;
+    const ptrdiff_t mask = p->call->where.data ? p->n : 0, row = numbers * size + slopes + mask;
+    const ptrdiff_t fit = row ? (STAGE_BYTES - none * size) / row : 0, least = grain_of(p);
     const ptrdiff_t most = fit >= ROW_GRAIN ? fit / ROW_GRAIN * ROW_GRAIN : fit > least ? fit : least;
-    p->stage_rows = !arrays ? PTRDIFF_MAX : most < p->count ? most : p->count;
-    p->stage_bytes = arrays ? (size_t)(p->stage_rows * row + none * size + CSM_LINE - 1) / CSM_LINE * CSM_LINE : 0;
+    p->stage_rows = most < p->count ? most : p->count;
+    p->slopes_at = (size_t)(p->stage_rows * numbers + none) * (size_t)size;
+    p->mask_at = p->slopes_at + (size_t)(p->stage_rows * slopes);
+    p->stage_bytes = (p->mask_at + (size_t)(p->stage_rows * mask) + CSM_LINE - 1) / CSM_LINE * CSM_LINE;
 }
 
 void csm_make_plan(plan *p, csm_call *c)

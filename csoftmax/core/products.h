@@ -87,19 +87,6 @@ typedef struct {
     int width;
 } strip;
 
-CSM_INLINE vec load_part(const elem *x, ptrdiff_t lanes)
-{
-    return lanes == V_LANES ? v_load(x) : v_load_n(x, lanes, 0);
-}
-
-CSM_INLINE void store_part(elem *y, vec v, ptrdiff_t lanes)
-{
-    if (lanes == V_LANES)
-        v_store(y, v);
-    else
-        v_store_n(y, v, lanes);
-}
-
 /* Of step i, the u-th. */
 CSM_INLINE vec p_at(const strip *s, ptrdiff_t i, int u) { return load_part(s->p + i * s->ps + u * V_LANES, s->lanes); }
 

@@ -4,19 +4,22 @@
 
 #include <math.h>
 
+/* What an operand is staged as. */
+static csm_dtype staged_dtype(const plan *p, int k) { return k == WHERE ? CSM_BOOL : p->call->dtype; }
+
 /* Lines of a row: its last class axis, as often as the others have entries. */
 typedef struct {
     int outer;
     ptrdiff_t lines, inner, bytes;
 } row_lines;
 
-static row_lines lines_of(const plan *p)
+static row_lines lines_of(const plan *p, csm_dtype dtype)
 {
     const axes *c = &p->classes;
     row_lines l = {c->ndim > 1 ? c->ndim - 1 : 0, 1, c->ndim ? c->shape[c->ndim - 1] : 1, 0};
     for (int i = 0; i < l.outer; i++)
         l.lines *= c->shape[i];
-    l.bytes = l.inner * csm_itemsize(p->call->dtype);
+    l.bytes = l.inner * csm_itemsize(dtype);
     return l;
 }
 
@@ -38,7 +41,7 @@ static void convert_classes(const plan *p, int k, char *near, char *far, ptrdiff
     enum { MOST = 256 };
     double some[MOST];
     const csm_array *a = &p->operand[k];
-    const csm_dtype dtype = p->call->dtype;
+    const csm_dtype dtype = staged_dtype(p, k);
     const ptrdiff_t step = row_stride(p, k), size = csm_itemsize(dtype), row = p->n * size;
     const int as_computed = a->dtype == dtype && !a->swapped && step == size;
     for (ptrdiff_t r = 0; r < rows; r += MOST)
@@ -62,8 +65,8 @@ static void convert_classes(const plan *p, int k, char *near, char *far, ptrdiff
 static void convert_rows(const plan *p, int k, char *near, char *far, ptrdiff_t rows, int back)
 {
     const csm_array *a = &p->operand[k];
-    const csm_dtype dtype = p->call->dtype;
-    row_lines l = lines_of(p);
+    const csm_dtype dtype = staged_dtype(p, k);
+    row_lines l = lines_of(p, dtype);
     const ptrdiff_t step = p->layout == CSM_ALONG && l.inner > 1 ? line_step(p, k) : row_stride(p, k);
     if (p->layout == CSM_ACROSS) {                              /* a line for each class */
         l = (row_lines){p->classes.ndim, p->n, rows, p->stage_rows * csm_itemsize(dtype)};
@@ -85,82 +88,90 @@ static void convert_rows(const plan *p, int k, char *near, char *far, ptrdiff_t 
         }
 }
 
-/* v where a class takes no part; returns whether any does. */
-static int mask_row(const plan *p, char *near, char *where, double v)
+/* What of the scratch of `rows` rows is adjacent: all of them along, across those of a class. */
+typedef struct { ptrdiff_t lines, count, step; } pieces;
+
+static pieces pieces_of(const plan *p, ptrdiff_t rows)
 {
-    const row_lines l = lines_of(p);
-    const ptrdiff_t step = line_step(p, WHERE);
-    int any = 0;
-    for (ptrdiff_t i = 0; i < l.lines; i++, near += l.bytes) {
-        const char *line = line_at(p, WHERE, where, i, &l);
-        for (ptrdiff_t j = 0; j < l.inner; j++)
-            if (line[j * step])
-                any = 1;
-            else
-                csm_put(near, p->call->dtype, j, v);
+    return p->layout == CSM_ACROSS ? (pieces){p->n, rows, p->stage_rows} : (pieces){1, rows * p->n, 0};
+}
+
+/* v to the classes that take no part. */
+static void hide_classes(const plan *p, char *near, const char *where, ptrdiff_t rows, double v)
+{
+    const pieces a = pieces_of(p, rows);
+    for (ptrdiff_t i = 0; i < a.lines; i++)
+        csm_hide(near + i * a.step * csm_itemsize(p->call->dtype), p->call->dtype, where + i * a.step, a.count, v);
+}
+
+/* Caps logits, or takes their gradient back; `slopes` of them may be NULL where there is none. */
+static void cap_classes(const plan *p, char *near, char *slopes, ptrdiff_t rows, int back)
+{
+    const pieces a = pieces_of(p, rows);
+    const ptrdiff_t step = a.step * csm_itemsize(p->call->dtype);
+    for (ptrdiff_t i = 0; i < a.lines; i++) {
+        char *const by = slopes ? slopes + i * step : NULL;
+        if (back)
+            p->table->uncap(near + i * step, by, a.count);
+        else
+            p->table->cap(near + i * step, by, a.count, p->call->softcap);
     }
-    return any;
 }
-
-/* What a class that takes no part has, and a row without any: nothing, or the logarithm of it. */
-static double nothing(const plan *p)
-{
-    return p->call->op == CSM_LOG_SOFTMAX || p->call->op == CSM_LOGSUMEXP ? -HUGE_VAL : 0;
-}
-
-/* The gradient with respect to the logits from that with respect to the capped ones, of one row. */
-static void uncap_row(const plan *p, char *near, char *far)
-{
-    enum { PIECE = 512 };
-    double x[PIECE];
-    const csm_array *a = &p->operand[X];
-    const row_lines l = lines_of(p);
-    const ptrdiff_t step = line_step(p, X), size = csm_itemsize(p->call->dtype);
-    for (ptrdiff_t i = 0; i < l.lines; i++)
-        for (ptrdiff_t j = 0; j < l.inner; j += PIECE, near += PIECE * size) {
-            const ptrdiff_t count = l.inner - j < PIECE ? l.inner - j : PIECE;
-            csm_read(x, p->call->dtype, line_at(p, X, far, i, &l) + j * step, a->dtype, a->swapped, step, count);
-            p->table->uncap(near, x, count, p->call->softcap);
-        }
-}
-
-/* The bytes after the arrays in the scratch: whether a row of the block has a class that takes part. */
-static char *any_class(const plan *p, char *scratch) { return scratch + p->stage_bytes - p->stage_rows; }
 
 void csm_stage_in(const plan *p, char *scratch, char *const far[], char *at[], ptrdiff_t inputs, ptrdiff_t rows)
 {
     const csm_call *c = p->call;
-    const ptrdiff_t size = csm_itemsize(c->dtype);
     char *next = scratch;
     for (int k = 0; k < WHERE; k++) {
         at[k] = far[k];
         if (!p->staged[k])
             continue;
         at[k] = k == Y && p->staged[X] && c->op != CSM_JACOBIAN ? at[X] : next;
-        next += at[k] == next ? staged_numbers(p, k, p->stage_rows) * size : 0;
+        next += at[k] == next ? staged_numbers(p, k, p->stage_rows) * csm_itemsize(c->dtype) : 0;
         if (k == X || k == G)
             convert_rows(p, k, at[k], far[k], k == X ? inputs : rows, 0);
     }
-    for (ptrdiff_t r = 0; c->where.data && r < rows; r++)
-        any_class(p, scratch)[r] = (char)mask_row(p, at[X] + r * p->n * size, far[WHERE] + r * row_stride(p, WHERE),
-                                                  -HUGE_VAL);
+    if (c->where.data) {
+        convert_rows(p, WHERE, scratch + p->mask_at, far[WHERE], rows, 0);
+        hide_classes(p, at[X], scratch + p->mask_at, rows, -HUGE_VAL);
+    }
     if (c->softcap != 0)
-        p->table->cap(at[X], rows * p->n, c->softcap);
+        cap_classes(p, at[X], c->y.data ? scratch + p->slopes_at : NULL, rows, 0);
+}
+
+/* Whether a row of the results at `near` is NaN. Others have what is due where no class takes part: e^-inf, or -inf. */
+static int any_nan(const plan *p, const char *near, ptrdiff_t rows)
+{
+    const ptrdiff_t step = p->layout == CSM_ACROSS ? 1 : p->n;
+    int any = 0;
+    for (ptrdiff_t r = 0; r < rows && p->n; r++)
+        any |= isnan(csm_get(near, p->call->dtype, r * step)) != 0;
+    return any;
+}
+
+/* A row without classes has no entropy; logsumexp is right as computed. */
+static void hide_rows(const plan *p, const char *where, char *results, ptrdiff_t rows)
+{
+    const int across = p->layout == CSM_ACROSS;
+    for (ptrdiff_t r = 0; r < rows; r++) {
+        int any = !isnan(csm_get(results, p->call->dtype, r));
+        for (ptrdiff_t i = 0; i < p->n && !any; i++)
+            any = where[across ? i * p->stage_rows + r : r * p->n + i];
+        if (!any)
+            csm_put(results, p->call->dtype, r, 0);
+    }
 }
 
 void csm_stage_out(const plan *p, char *scratch, char *const far[], char *const at[], char *results, ptrdiff_t rows)
 {
     const csm_call *c = p->call;
-    const ptrdiff_t size = csm_itemsize(c->dtype), step = p->staged[Y] ? p->n * size : row_stride(p, Y);
-    const int changed = c->where.data || c->softcap != 0;
-    for (ptrdiff_t r = 0; changed && r < rows; r++) {
-        if (c->where.data && at[Y])
-            mask_row(p, at[Y] + r * step, far[WHERE] + r * row_stride(p, WHERE), nothing(p));
-        if (c->where.data && results && !any_class(p, scratch)[r])
-            csm_put(results, c->dtype, r, nothing(p));
-        if (c->softcap != 0 && at[Y])
-            uncap_row(p, at[Y] + r * step, far[X] + r * row_stride(p, X));
-    }
+    const char *const where = c->where.data ? scratch + p->mask_at : NULL;
+    if (where && at[Y] && any_nan(p, at[Y], rows))
+        hide_classes(p, at[Y], where, rows, c->op == CSM_LOG_SOFTMAX ? -HUGE_VAL : 0);
+    if (where && results)
+        hide_rows(p, where, results, rows);
+    if (c->softcap != 0 && at[Y])
+        cap_classes(p, at[Y], scratch + p->slopes_at, rows, 1);
     for (int k = Y; k <= H; k++)
         if (p->staged[k])
             convert_rows(p, k, at[k], far[k], rows, 1);

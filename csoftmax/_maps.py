@@ -3,6 +3,8 @@
 Plain ones stop at the doors that decorate the functions, `_core.thin_*`.
 """
 
+import math
+
 import numpy as np
 
 from csoftmax import _arrays, _core
@@ -287,7 +289,7 @@ def _kept(shape, axes):
 
 
 def _signed_logsumexp(a, b, axis, keepdims, return_sign, where, dtype, out):
-    """The logarithm of sums with factors b: in NumPy, in float64, rounded once."""
+    """The logarithm of sums with factors b: in float64, rounded once."""
     a, weak = _arrays.as_array(a, "a"), type(b) in (bool, int, float)
     b = _arrays.as_array(b, "b")
     _, result = _arrays.result_dtype(dtype, _arrays.floating(a) if weak else _arrays.floating(a, b))
@@ -300,11 +302,9 @@ def _signed_logsumexp(a, b, axis, keepdims, return_sign, where, dtype, out):
     rows = _arrays.rows_of(a.shape, axes)
     target = _arrays.target_for(out, _kept(a.shape, axes) if keepdims else rows, result, None, ())
 
-    flat = (*rows, -1 if a.size else 0)
-    a, b = (_arrays.classes_last(v, axes).astype(np.float64).reshape(flat) for v in (a, b))
-    takes_part = b != 0 if mask is None else (b != 0) & mask.reshape(flat)
+    a, b = _arrays.classes_last(a, axes), _arrays.classes_last(b, axes)
     with np.errstate(all="ignore"):
-        log, sign = _log_of_sum(np.where(takes_part, a, -np.inf), np.where(takes_part, b, 0))
+        log, sign = _log_of_sum(a, b, b != 0 if mask is None else (b != 0) & mask, rows)
         if not return_sign:
             log = np.where(sign < 0, np.nan, log)
         target.array[...] = log.reshape(target.array.shape)
@@ -314,8 +314,28 @@ def _signed_logsumexp(a, b, axis, keepdims, return_sign, where, dtype, out):
     return target.finish(), sign if sign.ndim else sign[()]
 
 
-def _log_of_sum(a, b):
-    """(log abs(s), sign of s) with s = sum(b exp(a)) along the last axis.
+def _log_of_sum(a, b, takes_part, rows):
+    """(log abs(s), sign of s) with s = sum(b exp(a)) over the axes behind those of the rows.
+
+    That is log(sum(exp(a))) + log abs(sum(b p)). Rows whose second sum is not safe from overflow, or from terms lost to
+    underflow, are computed again.
+    """
+    classes = tuple(range(len(rows), a.ndim))
+    p = softmax(a, classes, where=takes_part, dtype=np.float64)
+    s = np.multiply(p, b, out=p).sum(axis=classes)
+    log = np.asarray(logsumexp(a, classes, where=takes_part, dtype=np.float64) + np.log(np.abs(s)))
+    sign = np.asarray(np.sign(s))
+    largest = max(1.0, float(b.max(initial=0)), -float(b.min(initial=0)))
+    again = ~np.asarray(np.isfinite(log) & (np.abs(s) > largest * 2.0**-900))
+    if again.any():
+        flat = (np.count_nonzero(again), math.prod(a.shape[len(rows):]))
+        a, b = (np.where(takes_part[again], v[again], nothing).reshape(flat) for v, nothing in ((a, -np.inf), (b, 0)))
+        log[again], sign[again] = _log_of_scaled_sum(a.astype(np.float64), b.astype(np.float64))
+    return log, sign
+
+
+def _log_of_scaled_sum(a, b):
+    """The same along the last axis, -inf and 0 standing where nothing takes part.
 
     Terms are taken relative to the largest, b's power of two included, so that none that matters under- or
     overflows.

@@ -63,8 +63,11 @@ CSM_INLINE vec entry(const product_job *j, vec p, vec h, vec sum)
     return j->unit ? v : v_keep(v_ne(p, v_set(0)), v);
 }
 
-/* The g of p of at least 1/2, -inf for others. */
-CSM_INLINE vec candidate(vec p, vec g) { return v_pick(v_le(v_set((real)0.5), p), g, v_set(-INFINITY)); }
+/* Whether p is at least 1/2. */
+CSM_INLINE mask is_likely(vec p) { return v_le(v_set((real)0.5), p); }
+
+/* The g of likely p, -inf for others. */
+CSM_INLINE vec candidate(vec p, vec g) { return v_pick(is_likely(p), g, v_set(-INFINITY)); }
 
 /* The largest candidate as pivot: 0 where there is none, or none that is finite. */
 CSM_INLINE vec settled(vec c) { return v_keep(v_lt(v_abs(c), v_set(INFINITY)), c); }
@@ -134,16 +137,17 @@ CSM_INLINE void fetch_terms(const product_job *j, const strip *s, ptrdiff_t i, i
         fetch(s, s->p + i * s->ps, u, 0);
 }
 
-/* Adds p h, or h, to the sums; raises `top` to p. Fours where T = 1: h has an error of its own where not. */
-CSM_INLINE void sum_pass(const product_job *j, const strip *s, const vec *c, wide *sum, vec *top)
+/* Adds p h, or h, to the sums; `found` gets the g of likely p, for which fours of vectors are searched only where there
+   is one. Fours where T = 1: h has an error of its own where not. */
+CSM_INLINE void sum_pass(const product_job *j, const strip *s, const vec *c, wide *sum, vec *found)
 {
     const vec one = v_set(1);
     ptrdiff_t i = 0;
     for (; i < s->count && !j->unit; i++)
         EACH(u, s->width) {
-            vec p = p_at(s, i, u);
+            const vec p = p_at(s, i, u);
             sum[u] = add_term(j, sum[u], p, h_at(j, s, i, u, c[u]));
-            top[u] = v_max(p, top[u]);
+            found[u] = v_pick(is_likely(p), g_at(j, s, i, u), found[u]);
         }
     for (; i + 4 <= s->count; i += 4)
         EACH(u, s->width) {
@@ -155,7 +159,8 @@ CSM_INLINE void sum_pass(const product_job *j, const strip *s, const vec *c, wid
             } else {
                 EACH(k, 4) p[k] = p_at(s, i + k, u);
                 four = v_fma(p[3], h[3], v_fma(p[2], h[2], v_fma(p[1], h[1], v_mul(p[0], h[0]))));
-                top[u] = v_max(v_max(v_max(p[0], p[1]), v_max(p[2], p[3])), top[u]);
+                if (m_any(is_likely(v_max(v_max(p[0], p[1]), v_max(p[2], p[3])))))
+                    EACH(k, 4) found[u] = v_pick(is_likely(p[k]), g_at(j, s, i + k, u), found[u]);
             }
             sum[u] = w_add(sum[u], four);
         }
@@ -168,7 +173,7 @@ CSM_INLINE void sum_pass(const product_job *j, const strip *s, const vec *c, wid
             vec p = j->op == LOG_VJP ? one : p_at(s, i, u);
             fetch_terms(j, s, i, u);
             four[u] = v_fma(p, h_at(j, s, i, u, c[u]), four[u]);
-            top[u] = v_max(p, top[u]);
+            found[u] = v_pick(is_likely(p), g_at(j, s, i, u), found[u]);
         }
     EACH(u, s->width) sum[u] = j->unit ? w_add(sum[u], four[u]) : sum[u];
 }
@@ -249,18 +254,15 @@ CSM_INLINE void products_wide(const csm_block *b, product_job *j)
         if (!j->unit && b->temperatures)
             j->t = temper_of(b->temperatures[row]);
         strips_of(b, row, 0, &whole, &last);
-        vec c = v_set(0), top = c;
+        vec c = v_set(0), found = v_set(-INFINITY);
         wide sum = w_zero();
-        sum_pass(j, &whole, &c, &sum, &top);
-        sum_pass(j, &last, &c, &sum, &top);
-        if (j->op != LOG_VJP && m_any(v_le(v_set((real)0.5), top))) {
-            c = v_set(-INFINITY);
-            pivot_pass(j, &whole, &c);
-            pivot_pass(j, &last, &c);
-            c = settled(v_hmax(c));
+        sum_pass(j, &whole, &c, &sum, &found);
+        sum_pass(j, &last, &c, &sum, &found);
+        if (j->op != LOG_VJP && m_any(v_ne(found, v_set(-INFINITY)))) {
+            c = settled(v_hmax(found));
             sum = w_zero();
-            sum_pass(j, &whole, &c, &sum, &top);
-            sum_pass(j, &last, &c, &sum, &top);
+            sum_pass(j, &whole, &c, &sum, &found);
+            sum_pass(j, &last, &c, &sum, &found);
         }
         vec s = w_round(w_hsum(sum));
         if (j->unit && m_any(doubtful(s)))
@@ -286,16 +288,16 @@ CSM_INLINE void products_wide(const csm_block *b, product_job *j)
 /* Rows across, one a lane. A row gets the same result whatever rows are beside it. */
 CSM_INLINE void products_of_lanes(const product_job *j, const strip *s, int streams)
 {
-    vec c[WIDTH], top[WIDTH], sum[WIDTH];
+    vec c[WIDTH], found[WIDTH], sum[WIDTH];
     wide sums[WIDTH];
-    EACH(u, s->width) top[u] = v_set(0);
+    EACH(u, s->width) found[u] = v_set(0);
     EACH(u, s->width) c[u] = v_set(j->op == LOG_VJP ? 0 : -INFINITY);
     EACH(u, s->width) sums[u] = w_zero();
     if (j->op != LOG_VJP) {
         pivot_pass(j, s, c);
         EACH(u, s->width) c[u] = settled(c[u]);
     }
-    sum_pass(j, s, c, sums, top);
+    sum_pass(j, s, c, sums, found);
     EACH(u, s->width) {
         sum[u] = w_round(sums[u]);
         const mask again = doubtful(sum[u]);

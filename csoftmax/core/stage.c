@@ -150,7 +150,7 @@ static int any_nan(const plan *p, const char *near, ptrdiff_t rows)
 }
 
 /* A row without classes has no entropy; logsumexp is right as computed. */
-static void hide_rows(const plan *p, const char *where, char *results, ptrdiff_t rows)
+static void clear_empty_rows(const plan *p, const char *where, char *results, ptrdiff_t rows)
 {
     const int across = p->layout == CSM_ACROSS;
     for (ptrdiff_t r = 0; r < rows; r++) {
@@ -169,7 +169,7 @@ void csm_stage_out(const plan *p, char *scratch, char *const far[], char *const 
     if (where && at[Y] && any_nan(p, at[Y], rows))
         hide_classes(p, at[Y], where, rows, c->op == CSM_LOG_SOFTMAX ? -HUGE_VAL : 0);
     if (where && results)
-        hide_rows(p, where, results, rows);
+        clear_empty_rows(p, where, results, rows);
     if (c->softcap != 0 && at[Y])
         cap_classes(p, at[Y], scratch + p->slopes_at, rows, 1);
     for (int k = Y; k <= H; k++)

@@ -366,6 +366,8 @@ def test_masks_of_many_rows(csm, shape, axis, dtype, name):
     else:
         expected[first], expected[last] = np.nan, EMPTY[name]
     np.testing.assert_array_equal(result, expected)
+    strided = np.repeat(where, 2, axis=-1)[..., ::2]
+    np.testing.assert_array_equal(getattr(csm, name)(poisoned(x, where), axis, where=strided), expected)
 
 
 # b= and return_sign= of logsumexp

@@ -114,8 +114,9 @@ static void join_jacobians(plan *p)
     }
 }
 
-/* Scratch of a thread: x and y share theirs, but for Jacobians; g and h have their own, as have slopes and `where`.
-   Where it holds ROW_GRAIN rows and more, it takes whole grains of them: no wide batch is cut. */
+/* Scratch of a thread: x and y share theirs, but for Jacobians; g and h have their own. So have slopes and `where`,
+   unless a row is so long that it is alone there: then slopes are computed twice, and a mask is used as it lies if it
+   can be. Where scratch holds ROW_GRAIN rows and more, it takes whole grains of them: no wide batch is cut. */
 static void measure_stage(plan *p)
 {
     const int shared = p->staged[X] && p->staged[Y] && p->call->op != CSM_JACOBIAN;
@@ -129,16 +130,23 @@ static void measure_stage(plan *p)
         }
     p->stage_rows = PTRDIFF_MAX;
     p->stage_bytes = 0;
+    p->slopes_at = p->mask_at = 0;
     if (!arrays)
         return;
-    const ptrdiff_t slopes = p->call->softcap != 0 && p->call->y.data ? p->n * size : 0;
-    const ptrdiff_t mask = p->call->where.data ? p->n : 0, row = numbers * size + slopes + mask;
+    const int is_long = p->layout == CSM_ALONG && numbers * size > STAGE_BYTES / 2;
+    const int line = p->classes.ndim <= 1 && class_stride(p, WHERE) == 1;
+    const ptrdiff_t slopes = p->call->softcap != 0 && p->call->y.data && !is_long ? p->n * size : 0;
+    const ptrdiff_t mask = p->call->where.data && !(is_long && line) ? p->n : 0;
+    const ptrdiff_t row = numbers * size + slopes + mask;
     const ptrdiff_t fit = row ? (STAGE_BYTES - none * size) / row : 0, least = grain_of(p);
     const ptrdiff_t most = fit >= ROW_GRAIN ? fit / ROW_GRAIN * ROW_GRAIN : fit > least ? fit : least;
     p->stage_rows = most < p->count ? most : p->count;
-    p->slopes_at = (size_t)(p->stage_rows * numbers + none) * (size_t)size;
-    p->mask_at = p->slopes_at + (size_t)(p->stage_rows * slopes);
-    p->stage_bytes = (p->mask_at + (size_t)(p->stage_rows * mask) + CSM_LINE - 1) / CSM_LINE * CSM_LINE;
+    const ptrdiff_t slopes_at = (p->stage_rows * numbers + none) * size, mask_at = slopes_at + p->stage_rows * slopes;
+    if (slopes)
+        p->slopes_at = slopes_at;
+    if (mask)
+        p->mask_at = mask_at;
+    p->stage_bytes = (size_t)(mask_at + p->stage_rows * mask + CSM_LINE - 1) / CSM_LINE * CSM_LINE;
 }
 
 void csm_make_plan(plan *p, csm_call *c)

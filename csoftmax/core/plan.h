@@ -44,7 +44,7 @@ typedef struct {
     int staged[OPERANDS];               /* operands that go through scratch */
     ptrdiff_t stage_rows;               /* at most so many rows at a time */
     size_t stage_bytes;                 /* of scratch of one thread */
-    size_t slopes_at, mask_at;          /* in it, behind the operands: slopes of capped logits, bytes of `where` */
+    ptrdiff_t slopes_at, mask_at;       /* where in it are slopes of capped logits, bytes of `where`; 0: nowhere */
     ptrdiff_t slots, results;           /* labels and results per row */
     row_data given;
     double scale;                       /* of the loss gradient: 1/(temperature divisor) */

@@ -104,7 +104,7 @@ static void hide_classes(const plan *p, char *near, const char *where, ptrdiff_t
         csm_hide(near + i * a.step * csm_itemsize(p->call->dtype), p->call->dtype, where + i * a.step, a.count, v);
 }
 
-/* Caps logits, or takes their gradient back; `slopes` of them may be NULL where there is none. */
+/* Caps logits, or takes their gradient back. `slopes` may be NULL where it does not. */
 static void cap_classes(const plan *p, char *near, char *slopes, ptrdiff_t rows, int back)
 {
     const pieces a = pieces_of(p, rows);
@@ -116,6 +116,27 @@ static void cap_classes(const plan *p, char *near, char *slopes, ptrdiff_t rows,
         else
             p->table->cap(near + i * step, by, a.count, p->call->softcap);
     }
+}
+
+/* Takes the gradient of a row back whose slopes have no room: from its logits, read again. */
+static void uncap_long_row(const plan *p, char *near, char *far)
+{
+    enum { PIECE = 512 };
+    double x[PIECE], slopes[PIECE];
+    const csm_array *a = &p->operand[X];
+    const csm_dtype dtype = p->call->dtype;
+    const ptrdiff_t step = class_stride(p, X), size = csm_itemsize(dtype);
+    for (ptrdiff_t i = 0; i < p->n; i += PIECE) {
+        const ptrdiff_t count = p->n - i < PIECE ? p->n - i : PIECE;
+        csm_read(x, dtype, far + i * step, a->dtype, a->swapped, step, count);
+        p->table->cap(x, slopes, count, p->call->softcap);
+        p->table->uncap(near + i * size, slopes, count);
+    }
+}
+
+static char *mask_of(const plan *p, char *scratch, char *const far[])
+{
+    return p->mask_at ? scratch + p->mask_at : far[WHERE];
 }
 
 void csm_stage_in(const plan *p, char *scratch, char *const far[], char *at[], ptrdiff_t inputs, ptrdiff_t rows)
@@ -131,12 +152,12 @@ void csm_stage_in(const plan *p, char *scratch, char *const far[], char *at[], p
         if (k == X || k == G)
             convert_rows(p, k, at[k], far[k], k == X ? inputs : rows, 0);
     }
-    if (c->where.data) {
+    if (p->mask_at)
         convert_rows(p, WHERE, scratch + p->mask_at, far[WHERE], rows, 0);
-        hide_classes(p, at[X], scratch + p->mask_at, rows, -HUGE_VAL);
-    }
+    if (c->where.data)
+        hide_classes(p, at[X], mask_of(p, scratch, far), rows, -HUGE_VAL);
     if (c->softcap != 0)
-        cap_classes(p, at[X], c->y.data ? scratch + p->slopes_at : NULL, rows, 0);
+        cap_classes(p, at[X], p->slopes_at ? scratch + p->slopes_at : NULL, rows, 0);
 }
 
 /* Whether a row of the results at `near` is NaN. Others have what is due where no class takes part: e^-inf, or -inf. */
@@ -165,13 +186,15 @@ static void clear_empty_rows(const plan *p, const char *where, char *results, pt
 void csm_stage_out(const plan *p, char *scratch, char *const far[], char *const at[], char *results, ptrdiff_t rows)
 {
     const csm_call *c = p->call;
-    const char *const where = c->where.data ? scratch + p->mask_at : NULL;
+    const char *const where = c->where.data ? mask_of(p, scratch, far) : NULL;
     if (where && at[Y] && any_nan(p, at[Y], rows))
         hide_classes(p, at[Y], where, rows, c->op == CSM_LOG_SOFTMAX ? -HUGE_VAL : 0);
     if (where && results)
         clear_empty_rows(p, where, results, rows);
-    if (c->softcap != 0 && at[Y])
+    if (c->softcap != 0 && at[Y] && p->slopes_at)
         cap_classes(p, at[Y], scratch + p->slopes_at, rows, 1);
+    else if (c->softcap != 0 && at[Y])
+        uncap_long_row(p, at[Y], far[X]);
     for (int k = Y; k <= H; k++)
         if (p->staged[k])
             convert_rows(p, k, at[k], far[k], rows, 1);

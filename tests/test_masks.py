@@ -343,33 +343,6 @@ def test_bad_dtypes(csm, name, dtype):
         getattr(csm, name)(logits(2, 3), dtype=dtype)
 
 
-LARGE = pytest.mark.parametrize(("shape", "axis"), [((700, 10), 1), ((10, 700), 0), ((90, 1000), 1), ((1000, 90), 0),
-                                                    ((3, 20000), 1), ((7, 30, 110), 1)], ids=str)
-
-
-@every_function
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@LARGE
-def test_masks_of_many_rows(csm, shape, axis, dtype, name):
-    """More than scratch holds at a time: as logits of -inf, bit for bit, but for rows with a NaN or without classes."""
-    x, where = logits(*shape, dtype=dtype), mask(*shape)
-    rows = tuple(n for i, n in enumerate(shape) if i != axis)
-    first, last = (0,) * len(rows), tuple(n - 1 for n in rows)
-    np.moveaxis(where, axis, -1)[last] = False
-    np.moveaxis(x, axis, -1)[first] = np.nan
-    np.moveaxis(where, axis, -1)[first][0] = True
-    result = getattr(csm, name)(poisoned(x, where), axis, where=where)
-    expected = getattr(csm, name)(np.where(where, x, np.array(-np.inf, dtype)), axis)
-    if name in MAPS:
-        for row, fill in ((first, np.nan), (last, FILL[name])):
-            np.moveaxis(expected, axis, -1)[row] = np.where(np.moveaxis(where, axis, -1)[row], fill, FILL[name])
-    else:
-        expected[first], expected[last] = np.nan, EMPTY[name]
-    np.testing.assert_array_equal(result, expected)
-    strided = np.repeat(where, 2, axis=-1)[..., ::2]
-    np.testing.assert_array_equal(getattr(csm, name)(poisoned(x, where), axis, where=strided), expected)
-
-
 # b= and return_sign= of logsumexp
 
 

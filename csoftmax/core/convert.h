@@ -23,7 +23,8 @@ static inline double csm_get(const void *from, csm_dtype dtype, ptrdiff_t i)
 /* `count` numbers at src, `stride` bytes apart, to float32 or float64, or to their own dtype, at dst. */
 void csm_read(void *dst, csm_dtype to, const char *src, csm_dtype from, int swapped, ptrdiff_t stride, ptrdiff_t count);
 
-/* `count` float32 or float64 (`from`) at src to floating numbers (`to`) at dst, `stride` bytes apart, rounded once. */
+/* `count` float32 or float64 (`from`) at src to floating numbers (`to`) at dst, `stride` bytes apart, rounded once; or
+   numbers to their own dtype. */
 void csm_write(char *dst, csm_dtype to, int swapped, ptrdiff_t stride,
                const void *src, csm_dtype from, ptrdiff_t count);
 

@@ -142,10 +142,8 @@ static void measure_stage(plan *p)
     const ptrdiff_t most = fit >= ROW_GRAIN ? fit / ROW_GRAIN * ROW_GRAIN : fit > least ? fit : least;
     p->stage_rows = most < p->count ? most : p->count;
     const ptrdiff_t slopes_at = (p->stage_rows * numbers + none) * size, mask_at = slopes_at + p->stage_rows * slopes;
-    if (slopes)
-        p->slopes_at = slopes_at;
-    if (mask)
-        p->mask_at = mask_at;
+    p->slopes_at = slopes ? slopes_at : 0;
+    p->mask_at = mask ? mask_at : 0;
     p->stage_bytes = (size_t)(mask_at + p->stage_rows * mask + CSM_LINE - 1) / CSM_LINE * CSM_LINE;
 }
 

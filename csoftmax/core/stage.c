@@ -104,7 +104,7 @@ static void hide_classes(const plan *p, char *near, const char *where, ptrdiff_t
         csm_hide(near + i * a.step * csm_itemsize(p->call->dtype), p->call->dtype, where + i * a.step, a.count, v);
 }
 
-/* Caps logits, or takes their gradient back. `slopes` may be NULL where it does not. */
+/* Caps logits, and writes their slopes unless `slopes` is NULL; or takes their gradient back by these. */
 static void cap_classes(const plan *p, char *near, char *slopes, ptrdiff_t rows, int back)
 {
     const pieces a = pieces_of(p, rows);
@@ -134,6 +134,7 @@ static void uncap_long_row(const plan *p, char *near, char *far)
     }
 }
 
+/* The mask of a block: in scratch, or that of a long row as it lies. */
 static char *mask_of(const plan *p, char *scratch, char *const far[])
 {
     return p->mask_at ? scratch + p->mask_at : far[WHERE];

@@ -1,4 +1,5 @@
-"""The compiled part of the build: one extension over the C core; OpenMP where the compiler has it.
+"""The compiled part of the build: one extension over the C core; OpenMP, which says how many threads there may be,
+where the compiler has it.
 
 CSOFTMAX_OPENMP=auto|0|1: use OpenMP if it works (default), never, or fail without.
 """

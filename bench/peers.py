@@ -7,7 +7,7 @@ import numba_kernels
 import numpy as np
 from problem import Problem
 
-PARALLEL_FROM = 150_000  # elements: where peers are told a number of threads, they get one below this
+PARALLEL_FROM = 75_000  # elements: where peers are told a number of threads, they get one below this
 
 
 @dataclass

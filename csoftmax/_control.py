@@ -1,7 +1,6 @@
 """Threads, and what was built."""
 
 import operator
-from contextlib import contextmanager
 
 import numpy as np
 
@@ -12,7 +11,7 @@ def set_num_threads(n):
     """Limit the threads that a call may use.
 
     A call takes at most `n`, at most what OpenMP grants (``OMP_NUM_THREADS``, affinity,
-    ``threadpoolctl``), and only as many as its size is worth: below 150,000 elements one.
+    ``threadpoolctl``), and only as many as its size is worth: below 30 microseconds of work one.
     Results do not depend on it.
 
     Parameters
@@ -54,16 +53,6 @@ def get_num_threads():
     True
     """
     return _core.get_num_threads()
-
-
-@contextmanager
-def one_thread():
-    """Calls from the Python thread that enters this stay on it; other Python threads are not concerned."""
-    before = _core.limit_this_thread(1)
-    try:
-        yield
-    finally:
-        _core.limit_this_thread(before)
 
 
 def show_config(mode="stdout"):

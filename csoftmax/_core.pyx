@@ -69,10 +69,8 @@ cdef extern from "core/csoftmax.h" nogil:
     csm_status csm_run(csm_call *call)
     void csm_set_num_threads(int n)
     int csm_get_num_threads()
-    int csm_limit_this_thread(int n)
     int csm_has_openmp()
     void csm_guard_forks()
-    void csm_forget_fork()
     int csm_init(const char *isa)
     const char *csm_isa()
     const char *csm_isa_built(int i)
@@ -310,10 +308,6 @@ def get_num_threads():
     return csm_get_num_threads()
 
 
-def limit_this_thread(int n):
-    return csm_limit_this_thread(n)
-
-
 def has_openmp():
     return bool(csm_has_openmp())
 
@@ -337,11 +331,6 @@ def isas_built():
 
 def isas_here():
     return [name for i, name in enumerate(isas_built()) if csm_isa_runs(i)]
-
-
-def forget_fork():
-    """Let a forked child use threads again. For the test that shows why it must not."""
-    csm_forget_fork()
 
 
 def _start():

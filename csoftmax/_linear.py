@@ -8,7 +8,6 @@ import math
 import numpy as np
 
 from csoftmax import _arrays, _losses
-from csoftmax._control import one_thread
 from csoftmax._losses import cross_entropy
 
 _PART = 32  # the logits of a chunk are at most this part of all, ...
@@ -96,8 +95,7 @@ def linear_cross_entropy(
     Notes
     -----
     Three matrix products per chunk, in the common dtype (float32 for 16-bit types), take nearly all the time; NumPy's
-    BLAS runs them, and its number of threads is its own (`OMP_NUM_THREADS`, threadpoolctl). The rest runs on the
-    calling thread.
+    BLAS runs them, and its number of threads is its own (`OMP_NUM_THREADS`, threadpoolctl).
 
     Examples
     --------
@@ -153,9 +151,7 @@ def linear_cross_entropy(
                 np.matmul(rows, part.T, out=logits[:, tile])
             if shift is not None:
                 logits += shift
-            # Workers of OpenMP stay awake for some time after their work, where those of the BLAS should run.
-            with one_thread():
-                loss = cross_entropy(logits, **batch.options(chosen), **options, out=logits if return_grad else None)
+            loss = cross_entropy(logits, **batch.options(chosen), **options, out=logits if return_grad else None)
             if return_grad:
                 loss, g = loss
                 gradients.add(chosen, rows, g, weights)

@@ -9,7 +9,6 @@ import os
 import signal
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import processes
@@ -20,9 +19,6 @@ import csoftmax
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 
 DEADLINE = 20
-HANG = 3
-"""Seconds after which a child that computes for milliseconds hangs."""
-
 X = np.random.default_rng(0).standard_normal((6000, 100))
 LABELS = np.arange(6000) % 100
 
@@ -142,25 +138,3 @@ def check_pool():
 
 def test_multiprocessing_pool():
     run(check_pool)
-
-
-def libgomp_is_loaded():
-    maps = Path("/proc/self/maps")
-    return maps.exists() and "libgomp" in maps.read_text()
-
-
-def check_hang_without_the_guard():
-    expected = results()
-
-    def unguarded():
-        csoftmax._core.forget_fork()
-        return csoftmax.get_num_threads() > 1 and results() == expected
-
-    assert status_of(fork(unguarded), HANG) is None
-
-
-@pytest.mark.skipif(not csoftmax.show_config(mode="dicts")["openmp"], reason="built without OpenMP")
-@pytest.mark.skipif(not libgomp_is_loaded(), reason="another OpenMP runtime than libgomp may survive a fork")
-def test_without_the_guard_libgomp_hangs():
-    """Why the guard is there: the child waits for threads that did not come with it."""
-    run(check_hang_without_the_guard)

@@ -11,9 +11,6 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-import csoftmax
-from csoftmax import _linear
-
 ROWS, FEATURES, CLASSES = 13, 5, 7
 KINDS = ["labels", "probabilities", "pair"]
 SENTINEL = 7.25
@@ -686,21 +683,3 @@ def test_memory_is_a_small_part_of_the_logits(csm, dtype, ignored):
     finally:
         tracemalloc.stop()
     assert peak < rows * classes * x.itemsize / 20
-
-
-def test_losses_run_on_the_calling_thread(monkeypatch):
-    """Workers of OpenMP beside those of the BLAS take five times as long; afterwards all threads are granted again."""
-    seen, before = [], csoftmax.get_num_threads()
-
-    def cross_entropy(*args, **kwargs):
-        seen.append(csoftmax.get_num_threads())
-        return csoftmax.cross_entropy(*args, **kwargs)
-
-    monkeypatch.setattr(_linear, "cross_entropy", cross_entropy)
-    x, w = np.ones((6, 4)), np.ones((3, 4))
-    csoftmax.linear_cross_entropy(x, w, np.zeros(6, int), return_grad=True, chunk_size=2)
-    assert seen == [before, 1, 1, 1]
-    assert csoftmax.get_num_threads() == before
-    with pytest.raises(IndexError):
-        csoftmax.linear_cross_entropy(x, w, np.full(6, 3))
-    assert csoftmax.get_num_threads() == before

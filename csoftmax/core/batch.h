@@ -44,7 +44,7 @@ CSM_INLINE batch batch_of(const csm_block *b, ptrdiff_t row, ptrdiff_t rows, con
     const int alike = b->ys == b->xs && (!b->g || b->gs == b->xs);
     batch k = {b, row, rows, along ? b->n / V_LANES : 0,
                along ? (b->n + V_LANES - 1) / V_LANES : b->n, along ? b->n % V_LANES : rows, t, along, unit, width,
-               !along || (alike && bytes <= SHORT_ROW && bytes * b->rows > CACHED_ARRAY),
+               !along || (alike && bytes <= SHORT_ROW && bytes * b->walked > CACHED_ARRAY),
                along && bytes <= CACHED_ARRAY};
     return k;
 }
@@ -141,7 +141,7 @@ CSM_INLINE span whole_span(batch k) { return (span){0, k.count}; }
 CSM_INLINE void meet(batch k)
 {
     if (k.along && k.b->team)
-        k.b->team->meet();
+        k.b->team->meet(k.b->team->place);
 }
 
 /* Whether the caller writes what there is one of in a row. */

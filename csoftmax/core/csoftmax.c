@@ -1,6 +1,7 @@
-/* Runs a call: splits its rows over slices, threads and blocks that a kernel takes, and polls between the slices.
-   Includes plan.h, threads.h. */
+/* Runs a call: splits its rows over slices, pieces and blocks that a kernel takes, and polls between the slices.
+   Includes plan.h, pool.h, threads.h. */
 #include "plan.h"
+#include "pool.h"
 #include "threads.h"
 
 #include <float.h>
@@ -13,6 +14,13 @@
 
 /* Numbers up to which one row, or its Jacobian, is computed without a plan. */
 #define ONE_ROW 4096
+
+/* Threads take a slice by pieces, so many for each if none has fewer elements: who comes late, or has a slow core, then
+   takes fewer of them. */
+enum { PIECES_PER_THREAD = 8, PIECE_ELEMENTS = 8192 };
+
+/* What a row takes besides its numbers, in numbers. */
+enum { ROW_WORK = 8 };
 
 static double hessian_factor(csm_hessian rule, ptrdiff_t n)
 {
@@ -43,6 +51,7 @@ static void compute_block(const plan *p, ptrdiff_t first, ptrdiff_t rows, char *
     csm_stage_in(p, scratch, far, at, c->op == CSM_JACOBIAN ? (within + rows - 1) / p->n + 1 : rows, rows);
     csm_block block = {
         .rows = rows, .n = p->n, .all_rows = p->count, .first = within,
+        .walked = p->stage_bytes ? rows : (p->end - p->begin) / p->threads,
         .x = at[X], .g = at[G], .y = at[Y], .h = at[H],
         .xs = stride[X], .gs = stride[G], .ys = stride[Y], .hs = stride[H],
         .r = results, .results = p->results,
@@ -62,25 +71,25 @@ static void compute_block(const plan *p, ptrdiff_t first, ptrdiff_t rows, char *
     csm_stage_out(p, scratch, far, at, results, rows);
 }
 
-/* Share i of the current slice. */
-static void compute_share(void *job, int i)
+/* Piece i of the current slice. */
+static void compute_piece(void *job, ptrdiff_t i, int me)
 {
     const plan *p = job;
-    const ptrdiff_t grain = grain_of(p);
-    ptrdiff_t row = p->begin, end = p->end;
-    if (p->threads > 1) {
-        const ptrdiff_t grains = (p->end - p->begin + grain - 1) / grain;
-        row = p->begin + grains * i / p->threads * grain;
-        end = p->begin + grains * (i + 1) / p->threads * grain;
-        end = end < p->end ? end : p->end;
-    }
+    ptrdiff_t row = p->begin + i * p->piece_rows, end = row + p->piece_rows;
+    end = end < p->end ? end : p->end;
     while (row < end) {
         ptrdiff_t rows = row < p->run ? p->run - row : p->run - row % p->run;
         rows = rows < end - row ? rows : end - row;
         rows = rows < p->stage_rows ? rows : p->stage_rows;
-        compute_block(p, row, rows, p->scratch ? p->scratch + (size_t)i * p->stage_bytes : NULL, NULL);
+        compute_block(p, row, rows, p->scratch ? p->scratch + (size_t)me * p->stage_bytes : NULL, NULL);
         row += rows;
     }
+}
+
+/* In float32 numbers of long rows. */
+static ptrdiff_t work_of(const plan *p)
+{
+    return p->count * (p->n + ROW_WORK) * csm_itemsize(p->call->dtype) / csm_itemsize(CSM_F32);
 }
 
 /* Fewer rows than threads, and long ones that kernels take as they are: all threads share each. */
@@ -90,10 +99,10 @@ static int shares_rows(const plan *p)
     return splits && p->n >= 2 * CSM_WORK_PER_THREAD && p->count < csm_max_threads();
 }
 
-static void compute_together(void *job, int me, int threads)
+static void compute_together(void *job, csm_place *place, int me, int threads)
 {
     const plan *p = job;
-    const csm_team team = {threads, me, csm_meet, (double *)p->scratch};
+    const csm_team team = {threads, me, csm_meet, place, (double *)p->scratch};
     for (ptrdiff_t row = p->begin; row < p->end; row++)
         compute_block(p, row, 1, NULL, &team);
 }
@@ -104,6 +113,19 @@ static double gradient_scale(const csm_call *c, double divisor)
     const double scale = 1 / ((c->temperatures.data ? 1 : c->temperature) * divisor);
     const double most = c->dtype == CSM_F32 ? 0x1p150 : DBL_MAX;
     return scale < most ? scale : most;
+}
+
+static ptrdiff_t ceil_div(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b; }
+
+/* Rows of a piece of the current slice: many rows by whole batches. */
+static ptrdiff_t rows_of_piece(const plan *p)
+{
+    const ptrdiff_t rows = p->end - p->begin, least = PIECE_ELEMENTS / (p->n + 1) + 1;
+    if (p->threads == 1)
+        return rows;
+    const ptrdiff_t even = ceil_div(rows, (ptrdiff_t)p->threads * PIECES_PER_THREAD);
+    const ptrdiff_t size = even > least ? even : least, grain = size > 2 * ROW_GRAIN ? ROW_GRAIN : grain_of(p);
+    return ceil_div(size, grain) * grain;
 }
 
 static csm_status run_slices(plan *p)
@@ -122,10 +144,11 @@ static csm_status run_slices(plan *p)
                 return CSM_INTERRUPTED;
         }
         p->end = p->count - p->begin < rows ? p->count : p->begin + rows;
+        p->piece_rows = rows_of_piece(p);
         if (p->together)
-            csm_together(p->threads, compute_together, p);
+            csm_gather(p->threads, compute_together, p);
         else
-            csm_parallel(p->threads, compute_share, p);
+            csm_share(p->threads, ceil_div(p->end - p->begin, p->piece_rows), compute_piece, p);
     }
     return CSM_OK;
 }
@@ -170,7 +193,7 @@ static csm_status run_one_row(csm_call *c)
     }
     const double divisor = c->reduction != CSM_MEAN ? 1 : c->normalizer != 0 ? c->normalizer : label >= 0;
     const csm_block block = {
-        .rows = rows_of_one(c), .n = n, .all_rows = rows_of_one(c),
+        .rows = rows_of_one(c), .n = n, .all_rows = rows_of_one(c), .walked = rows_of_one(c),
         .x = c->x.data, .g = c->g.data, .y = c->y.data, .h = c->h.data,
         .xs = n, .gs = n, .ys = n, .hs = n, .r = &result, .results = 1,
         .label = c->target.data ? &label : NULL, .slots = 1, .ignores = label < 0,
@@ -201,7 +224,7 @@ csm_status csm_run(csm_call *c)
     csm_status status = csm_take_rows(&p);
     if (status == CSM_OK) {
         p.together = shares_rows(&p);
-        p.threads = csm_threads_for(p.count * p.n, p.together ? p.n : p.count, grain_of(&p));
+        p.threads = csm_threads_for(work_of(&p), p.together ? PTRDIFF_MAX : ceil_div(p.count, grain_of(&p)));
         size_t bytes = (size_t)p.threads * p.stage_bytes;
         if (p.together)
             bytes = (size_t)(p.threads + p.n / (CSM_PART * p.table->lanes) + 1) * CSM_EXCHANGE * sizeof(double);
@@ -219,9 +242,6 @@ csm_status csm_run(csm_call *c)
     return status;
 }
 
-void csm_set_num_threads(int n) { atomic_store(&csm_thread_limit, n); }
+void csm_set_num_threads(int n) { limit_threads(n); }
 int csm_has_openmp(void) { return HAS_OPENMP; }
 int csm_get_num_threads(void) { return csm_max_threads(); }
-int csm_limit_this_thread(int n) { return limit_this_thread(n); }
-void csm_guard_forks(void) { guard_forks(); }
-void csm_forget_fork(void) { atomic_store(&csm_forked, 0); }

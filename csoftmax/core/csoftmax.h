@@ -98,13 +98,10 @@ csm_status csm_run(csm_call *call);
 void csm_set_num_threads(int n);
 int csm_get_num_threads(void);
 
-/* OpenMP grants calls from this thread of the process `n` threads from now on; returns how many it granted. */
-int csm_limit_this_thread(int n);
 int csm_has_openmp(void);
 
-/* From now on a forked child computes serially. The second undoes it in a child, for the test that shows why. */
+/* From now on a forked child computes serially. */
 void csm_guard_forks(void);
-void csm_forget_fork(void);
 
 /* Choose the instruction set: NULL or "" takes the best. Returns 0, or -1 if this CPU or build has no such level. */
 int csm_init(const char *isa);

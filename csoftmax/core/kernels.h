@@ -12,10 +12,13 @@
 
 #include "csoftmax.h"
 
+struct csm_place;
+
 /* Threads that share one row at a time: each walks through some parts of it, and what they learn meets here. */
 typedef struct {
     int threads, me;            /* how many, and which of them calls                                       */
-    void (*meet)(void);         /* returns when all have called it                                         */
+    void (*meet)(struct csm_place *);       /* returns when all have called it with                        */
+    struct csm_place *place;
     double *exchange;           /* CSM_EXCHANGE doubles for each thread and each part                      */
 } csm_team;
 
@@ -27,6 +30,7 @@ enum { CSM_PART = 4096, CSM_EXCHANGE = 64 };
 typedef struct {
     ptrdiff_t rows, n;          /* rows and classes of the block                                           */
     ptrdiff_t all_rows;         /* of the call: what chooses a way to compute must not depend on the cut   */
+    ptrdiff_t walked;           /* rows that the thread goes through, these among them                     */
     const void *x;              /* logits; probabilities in derivatives                                    */
     const void *g;              /* soft targets; what a derivative is multiplied with                      */
     void *y, *h;                /* result, Hessian; y NULL: only r is wanted                               */

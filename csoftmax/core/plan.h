@@ -51,6 +51,7 @@ typedef struct {
     int threads, together;              /* how many compute; whether they share each row */
     char *scratch;                      /* of all threads */
     ptrdiff_t begin, end;               /* the rows of this slice */
+    ptrdiff_t piece_rows;               /* of it that a thread takes at a time */
     csm_fpenv env;                      /* the caller's */
     axes rows, classes;
     ptrdiff_t position[CSM_MAX_NDIM];   /* of a row in computing order, per step along the call's axes */

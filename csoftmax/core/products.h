@@ -18,7 +18,8 @@ enum { STREAM_BYTES = 6 << 20, STREAM_LINES = 4 };
 CSM_INLINE int pays_to_stream(const csm_block *b, ptrdiff_t adjacent, int lines)
 {
     enum { SIZE = sizeof(elem) };
-    return b->y != b->x && b->y != b->g && adjacent >= lines * CSM_LINE / SIZE && b->rows * b->n >= STREAM_BYTES / SIZE;
+    return b->y != b->x && b->y != b->g && adjacent >= lines * CSM_LINE / SIZE
+           && b->walked * b->n >= STREAM_BYTES / SIZE;
 }
 
 /* Elements from y to where `unit` of them, a vector or a cache line, are aligned. */

@@ -13,7 +13,7 @@ CSM_INLINE vec team_max(batch k, vec m)
     if (!team)
         return m;
     team->exchange[team->me * CSM_EXCHANGE] = v_first(m);
-    team->meet();
+    team->meet(team->place);
     for (int i = 0; i < team->threads; i++)
         m = v_max(v_set((real)team->exchange[i * CSM_EXCHANGE]), m);
     return m;
@@ -216,7 +216,7 @@ CSM_INLINE void give_part(batch k, ptrdiff_t part, const sums *s)
 CSM_INLINE sums team_sums(batch k)
 {
     sums all = sums_of_nothing();
-    k.b->team->meet();
+    k.b->team->meet(k.b->team->place);
     for (ptrdiff_t part = 0; part < parts_of(k); part++) {
         const double *from = place_of_part(k.b->team, part);
         real count[V_LANES];

@@ -148,7 +148,7 @@ CSM_INLINE void fetch_tile(const void *a, ptrdiff_t stride, ptrdiff_t n, int wri
 /* The next tile, unless all of the block is likely to be in the second-level cache, as scratch is. */
 CSM_INLINE void fetch_next_tile(const csm_block *b, ptrdiff_t row)
 {
-    if (row + TILE_ROWS >= b->rows || b->rows * b->n * (ptrdiff_t)sizeof(elem) <= CACHED_ARRAY)
+    if (row + TILE_ROWS >= b->rows || b->walked * b->n * (ptrdiff_t)sizeof(elem) <= CACHED_ARRAY)
         return;
     fetch_tile((const elem *)b->x + row * b->xs, b->xs, b->n, 0);
     fetch_tile(b->g ? (const elem *)b->g + row * b->gs : NULL, b->gs, b->n, 0);
@@ -162,7 +162,7 @@ static void turned(const csm_block *b, csm_kernel *across)
     _Alignas(CSM_LINE) elem x[MORE_CLASSES * TILE_ROWS], g[MORE_CLASSES * TILE_ROWS], h[MORE_CLASSES * TILE_ROWS];
     for (ptrdiff_t row = 0; row < b->rows; row += TILE_ROWS) {
         csm_block tile = *b;
-        tile.rows = b->rows - row < TILE_ROWS ? b->rows - row : TILE_ROWS;
+        tile.rows = tile.walked = b->rows - row < TILE_ROWS ? b->rows - row : TILE_ROWS;
         tile.xs = tile.gs = tile.ys = tile.hs = TILE_ROWS;
         fetch_next_tile(b, row);
         turn_in(x, (const elem *)b->x + row * b->xs, b->xs, tile.rows, b->n);

@@ -100,30 +100,36 @@ class MatrixProducts:
         return {"seconds": statistics.median(self.times), "by": "three matmuls", "threads": self.threads}
 
 
-def alternate(calls, limit, warm_up, budget):
+def alternate(calls, limit, rest, warm_up, budget):
     """{name: [seconds per call, ...]}: a turn each per round, for `budget` seconds or until medians settle.
 
-    Before its turn a call is repeated for `warm_up` seconds, at least once: its data come back into the
-    caches, its threads wake, and those of the library before it stop spinning.
+    Before each turn, outside of the budget, come `rest` seconds in which the threads of the library before fall
+    asleep; then the call is repeated for `warm_up` seconds, at least once: its data come back into the caches, its
+    threads wake.
     """
     counts = {name: calls_per_turn(min(call.turn(1), call.turn(1))) for name, call in calls.items()}
     times = {name: [] for name in calls}
-    racing, began = list(calls), time.perf_counter()
+    racing, spent = list(calls), 0.0
     for done in range(1, MOST + 1):
         racing.append(racing.pop(0))
         for name in racing:
-            stop = time.perf_counter() + warm_up
+            time.sleep(rest)
+            began = time.perf_counter()
             calls[name].turn(1)
-            while time.perf_counter() < stop:
+            while time.perf_counter() < began + warm_up:
                 calls[name].turn(1)
             times[name].append(calls[name].turn(counts[name]))
+            spent += time.perf_counter() - began
+        time.sleep(rest)
+        began = time.perf_counter()
         limit.turn()
+        spent += time.perf_counter() - began
         if done < FEWEST:
             continue
         medians = {name: statistics.median(times[name]) for name in racing}
         racing = [name for name in racing if medians[name] <= SLOW * min(medians.values())]
         settled = done >= 3 * FEWEST and all(error(times[name]) < SETTLED for name in racing)
-        if settled or time.perf_counter() - began > budget:
+        if settled or spent > budget:
             break
     return times
 

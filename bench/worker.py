@@ -18,7 +18,8 @@ from problem import Problem
 from timing import Call, Limit, MatrixProducts, alternate
 
 PEERS = (Csoftmax, PyTorch, PyTorchAutograd, Jax, OnnxRuntime, Numba, SciPy, ScikitLearn, NumPy)
-WARM_UP = {True: 4e-3, False: 0.0}  # with several threads: until the last library's have stopped spinning
+REST = 0.05  # seconds with several threads: until those of the library before sleep, which spin for up to 30 ms
+WARM_UP = 0.004  # and until a library's own are awake
 
 
 def measure(cell, peers, threads, budget):
@@ -43,7 +44,8 @@ def measure(cell, peers, threads, budget):
             record["calls"][peer.name] = call.job.call.strip()
     limit = (MatrixProducts if cell.op == "linear_cross_entropy" else Limit)(cell, threads)
     record["times"] = {}
-    for name, times in alternate(calls, limit, WARM_UP[threads > 1], budget).items():
+    rest, warm_up = (REST, WARM_UP) if threads > 1 else (0, 0)
+    for name, times in alternate(calls, limit, rest, warm_up, budget).items():
         low, middle, high = statistics.quantiles(times, n=4)
         record["times"][name] = {"seconds": middle, "q1": low, "q3": high, "rounds": len(times)}
     return record | {"status": "timed", "limit": limit.result()}

@@ -1,6 +1,9 @@
 /* Workers, and the queue of jobs that they may join. Includes pool.h, fpenv.h. Holds the state of both.
 
    Why these are not OpenMP's: docs/decisions/0031. */
+#ifdef __linux__
+#define _GNU_SOURCE                 /* for affinities */
+#endif
 #include "pool.h"
 #include "fpenv.h"
 
@@ -14,20 +17,36 @@
    core of who calls. SOON: times until a gathering begins with those who are there. */
 enum { AWAKE = 2000, SOON = 200 };
 
+#ifdef __linux__
+typedef cpu_set_t core_set;
+#else
+typedef char core_set;
+#endif
+
 /* On the stack of who called. */
 typedef struct job {
     void (*part)(struct job *, int me);
-    int seats;                      /* workers that may join            */
+    int seats;                      /* workers that may join                */
     atomic_int joined, inside;      /* those that have, and are still in it */
+    core_set elsewhere;             /* cores that are not the caller's; none: any */
     struct job *next;
 } job;
 
+/* On the stack of a worker that sleeps. */
+typedef struct sleeper {
+    pthread_t thread;
+    pthread_cond_t call;
+    int called;
+    struct sleeper *next;
+} sleeper;
+
 static struct {
-    pthread_mutex_t lock;           /* of changes                       */
-    pthread_cond_t opened, left;
-    _Atomic(job *) first;           /* of the queue; its jobs have seats */
+    pthread_mutex_t lock;           /* of changes                           */
+    pthread_cond_t left;
+    _Atomic(job *) first;           /* of the queue; its jobs have seats    */
+    sleeper *asleep;                /* the last to fall asleep              */
     int workers;
-} pool = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, PTHREAD_COND_INITIALIZER, NULL, 0};
+} pool = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, NULL, NULL, 0};
 
 static atomic_int forked;
 
@@ -67,11 +86,49 @@ static job *take_seat(int *me)
     return j;
 }
 
-/* Who is woken wakes two others, and so on: the caller need not wake all, one after another. */
-static void wake_two(void)
+/* The system may start or wake a worker on the core of who called, and leave it there until the call is over: it is to
+   run on another that the caller may use, if there is one. Elsewhere than on Linux systems choose by themselves. */
+static void find_elsewhere(job *j)
 {
-    pthread_cond_signal(&pool.opened);
-    pthread_cond_signal(&pool.opened);
+#ifdef __linux__
+    if (sched_getaffinity(0, sizeof j->elsewhere, &j->elsewhere))
+        CPU_ZERO(&j->elsewhere);
+    else
+        CPU_CLR((size_t)sched_getcpu(), &j->elsewhere);
+#else
+    (void)j;
+#endif
+}
+
+static void place_elsewhere(pthread_t worker, const job *j)
+{
+#ifdef __linux__
+    if (CPU_COUNT(&j->elsewhere))
+        pthread_setaffinity_np(worker, sizeof j->elsewhere, &j->elsewhere);
+#else
+    (void)worker, (void)j;
+#endif
+}
+
+static void sleep_until_called(void)
+{
+    sleeper s = {pthread_self(), PTHREAD_COND_INITIALIZER, 0, pool.asleep};
+    pool.asleep = &s;
+    while (!s.called)
+        pthread_cond_wait(&s.call, &pool.lock);
+    pthread_cond_destroy(&s.call);
+}
+
+/* Who is woken wakes two others, and so on: the caller need not wake all, one after another. */
+static void wake_two_for(const job *j)
+{
+    for (int i = 0; i < 2 && i < j->seats && pool.asleep; i++) {
+        sleeper *const s = pool.asleep;
+        pool.asleep = s->next;
+        s->called = 1;
+        place_elsewhere(s->thread, j);
+        pthread_cond_signal(&s->call);
+    }
 }
 
 /* Who was woken for nothing stays awake for a while: calls come in rows. */
@@ -83,12 +140,12 @@ static job *wait_for_seat(int *me)
             sched_yield();
         pthread_mutex_lock(&pool.lock);
         if (!atomic_load(&pool.first))
-            pthread_cond_wait(&pool.opened, &pool.lock);
+            sleep_until_called();
         j = take_seat(me);
+        if (j && atomic_load(&pool.first) == j)
+            wake_two_for(j);
         pthread_mutex_unlock(&pool.lock);
     }
-    if (atomic_load(&pool.first))
-        wake_two();
     return j;
 }
 
@@ -112,18 +169,19 @@ static void *be_worker(void *nothing)
     return nothing;
 }
 
-/* Up to `count`, as far as the system gives them. They take no signals, which are for the threads that others know. */
-static void start_workers(int count)
+/* As many as there are seats, if the system gives them. They take no signals: these are for threads that others know. */
+static void start_workers_for(const job *j)
 {
     sigset_t all, before;
     pthread_attr_t attributes;
-    if (pool.workers >= count || pthread_attr_init(&attributes))
+    if (pthread_attr_init(&attributes))
         return;
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    for (pthread_t thread; pool.workers < count && !pthread_create(&thread, &attributes, be_worker, NULL);)
-        pool.workers++;
+    pthread_t worker;
+    for (; pool.workers < j->seats && !pthread_create(&worker, &attributes, be_worker, NULL); pool.workers++)
+        place_elsewhere(worker, j);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attributes);
 }
@@ -133,10 +191,13 @@ static void open_job(job *j)
     if (!j->seats)
         return;
     pthread_mutex_lock(&pool.lock);
-    start_workers(j->seats);
     append_job(j);
+    if (pool.asleep || pool.workers < j->seats)
+        find_elsewhere(j);
+    if (pool.workers < j->seats)
+        start_workers_for(j);
+    wake_two_for(j);
     pthread_mutex_unlock(&pool.lock);
-    wake_two();
 }
 
 /* From now on nobody joins. */
@@ -178,7 +239,7 @@ static void take_pieces(job *j, int me)
 
 void csm_share(int threads, ptrdiff_t pieces, void (*work)(void *, ptrdiff_t, int), void *with)
 {
-    sharing s = {{.part = take_pieces, .seats = threads - 1}, work, with, pieces, 0};
+    sharing s = {.job = {.part = take_pieces, .seats = threads - 1}, .work = work, .with = with, .pieces = pieces};
     open_job(&s.job);
     take_pieces(&s.job, 0);
     close_job(&s.job);
@@ -204,7 +265,7 @@ static void take_part(job *j, int me)
 
 void csm_gather(int threads, void (*work)(void *, csm_place *, int, int), void *with)
 {
-    csm_place p = {{.part = take_part, .seats = threads - 1}, work, with, 0, 0, 0};
+    csm_place p = {.job = {.part = take_part, .seats = threads - 1}, .work = work, .with = with};
     open_job(&p.job);
     for (int i = 0; i < SOON && atomic_load(&p.job.joined) < p.job.seats; i++)
         sched_yield();

@@ -63,7 +63,7 @@ ONLY_IN = {
     "assembly": (r"\basm\b|\b__asm", "fpenv.h"),
     "detection of CPUs": (r"\b__builtin_cpu_|\bcpuid\b|\bgetauxval\b", "dispatch.c"),
     "OpenMP": (r"#\s*pragma\s+omp\b|\bomp_|<omp\.h>|\b_OPENMP\b", "threads.h"),
-    "threads and forks": (r"\bpthread_|<pthread\.h>", "pool.c"),
+    "threads and forks": (r"\bpthread_|<pthread\.h>", "cores.h pool.c"),
     "atomics": (r"\batomic_|\b_Atomic\b|<stdatomic\.h>", "pool.c threads.h"),
     "targets of compilation": (r"\b(push|pop)_options\b|\bGCC target\b|\battribute push\b", "isa/target.h"),
 }
@@ -128,7 +128,7 @@ KNOWS = {
     "dispatch.c": {"kernels.h"},
     "convert.h": {"csoftmax.h"},
     "kernels.h": {"csoftmax.h"},
-    "pool.c": {"pool.h", "fpenv.h"},
+    "pool.c": {"cores.h", "pool.h", "fpenv.h"},
     "pool.h": {"csoftmax.h"},
     "threads.h": {"pool.h"},
 }

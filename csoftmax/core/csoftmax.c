@@ -22,6 +22,8 @@ enum { PIECES_PER_THREAD = 8, PIECE_ELEMENTS = 8192 };
 /* What a row takes besides its numbers, in numbers. */
 enum { ROW_WORK = 8 };
 
+static ptrdiff_t ceil_div(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b; }
+
 static double hessian_factor(csm_hessian rule, ptrdiff_t n)
 {
     return rule == CSM_UPPER ? 2 : rule == CSM_FRIEDMAN ? (double)n / (double)(n - 1) : 1;
@@ -51,7 +53,7 @@ static void compute_block(const plan *p, ptrdiff_t first, ptrdiff_t rows, char *
     csm_stage_in(p, scratch, far, at, c->op == CSM_JACOBIAN ? (within + rows - 1) / p->n + 1 : rows, rows);
     csm_block block = {
         .rows = rows, .n = p->n, .all_rows = p->count, .first = within,
-        .walked = p->stage_bytes ? rows : (p->end - p->begin) / p->threads,
+        .walked = p->stage_bytes ? rows : ceil_div(p->end - p->begin, p->threads),
         .x = at[X], .g = at[G], .y = at[Y], .h = at[H],
         .xs = stride[X], .gs = stride[G], .ys = stride[Y], .hs = stride[H],
         .r = results, .results = p->results,
@@ -114,8 +116,6 @@ static double gradient_scale(const csm_call *c, double divisor)
     const double most = c->dtype == CSM_F32 ? 0x1p150 : DBL_MAX;
     return scale < most ? scale : most;
 }
-
-static ptrdiff_t ceil_div(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b; }
 
 /* Rows of a piece of the current slice: many rows by whole batches. */
 static ptrdiff_t rows_of_piece(const plan *p)

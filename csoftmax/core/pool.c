@@ -1,9 +1,7 @@
-/* Workers, and the queue of jobs that they may join. Includes pool.h, fpenv.h. Holds the state of both.
+/* The pool: workers wait for jobs that they may join. Includes cores.h, pool.h, fpenv.h. Holds its state.
 
-   Why these are not OpenMP's: docs/decisions/0031. */
-#ifdef __linux__
-#define _GNU_SOURCE                 /* for affinities */
-#endif
+   Why they are not OpenMP's: docs/decisions/0031. */
+#include "cores.h"
 #include "pool.h"
 #include "fpenv.h"
 
@@ -17,18 +15,12 @@
    core of who calls. SOON: times until a gathering begins with those who are there. */
 enum { AWAKE = 2000, SOON = 200 };
 
-#ifdef __linux__
-typedef cpu_set_t core_set;
-#else
-typedef char core_set;
-#endif
-
 /* On the stack of who called. */
 typedef struct job {
     void (*part)(struct job *, int me);
     int seats;                      /* workers that may join                */
     atomic_int joined, inside;      /* those that have, and are still in it */
-    core_set elsewhere;             /* cores that are not the caller's; none: any */
+    csm_cores elsewhere;            /* for workers that start, or wake      */
     struct job *next;
 } job;
 
@@ -86,30 +78,6 @@ static job *take_seat(int *me)
     return j;
 }
 
-/* The system may start or wake a worker on the core of who called, and leave it there until the call is over: it is to
-   run on another that the caller may use, if there is one. Elsewhere than on Linux systems choose by themselves. */
-static void find_elsewhere(job *j)
-{
-#ifdef __linux__
-    if (sched_getaffinity(0, sizeof j->elsewhere, &j->elsewhere))
-        CPU_ZERO(&j->elsewhere);
-    else
-        CPU_CLR((size_t)sched_getcpu(), &j->elsewhere);
-#else
-    (void)j;
-#endif
-}
-
-static void place_elsewhere(pthread_t worker, const job *j)
-{
-#ifdef __linux__
-    if (CPU_COUNT(&j->elsewhere))
-        pthread_setaffinity_np(worker, sizeof j->elsewhere, &j->elsewhere);
-#else
-    (void)worker, (void)j;
-#endif
-}
-
 static void sleep_until_called(void)
 {
     sleeper s = {pthread_self(), PTHREAD_COND_INITIALIZER, 0, pool.asleep};
@@ -126,7 +94,7 @@ static void wake_two_for(const job *j)
         sleeper *const s = pool.asleep;
         pool.asleep = s->next;
         s->called = 1;
-        place_elsewhere(s->thread, j);
+        csm_keep_to(s->thread, &j->elsewhere);
         pthread_cond_signal(&s->call);
     }
 }
@@ -169,7 +137,7 @@ static void *be_worker(void *nothing)
     return nothing;
 }
 
-/* As many as there are seats, if the system gives them. They take no signals: these are for threads that others know. */
+/* As many as there are seats, if the system gives them. They take no signals, which are for other threads. */
 static void start_workers_for(const job *j)
 {
     sigset_t all, before;
@@ -181,11 +149,13 @@ static void start_workers_for(const job *j)
     pthread_sigmask(SIG_SETMASK, &all, &before);
     pthread_t worker;
     for (; pool.workers < j->seats && !pthread_create(&worker, &attributes, be_worker, NULL); pool.workers++)
-        place_elsewhere(worker, j);
+        csm_keep_to(worker, &j->elsewhere);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attributes);
 }
 
+/* Left to itself the system may start or wake a worker on the core of who calls, where it waits until the call is over:
+   it goes elsewhere, if it can. */
 static void open_job(job *j)
 {
     if (!j->seats)
@@ -193,7 +163,7 @@ static void open_job(job *j)
     pthread_mutex_lock(&pool.lock);
     append_job(j);
     if (pool.asleep || pool.workers < j->seats)
-        find_elsewhere(j);
+        csm_other_cores(&j->elsewhere);
     if (pool.workers < j->seats)
         start_workers_for(j);
     wake_two_for(j);
@@ -227,14 +197,16 @@ typedef struct {
     void (*work)(void *, ptrdiff_t, int);
     void *with;
     ptrdiff_t pieces;
-    atomic_ptrdiff_t taken;
+    atomic_ptrdiff_t taken, by_workers;     /* how many; of these, pieces that workers took */
 } sharing;
 
+/* The caller takes pieces from the first on, workers from the last on: what a thread wrote in one call, and has in its
+   cache, it is likely to get again in the next (docs/decisions/0031). */
 static void take_pieces(job *j, int me)
 {
     sharing *const s = (sharing *)j;
-    for (ptrdiff_t piece; (piece = atomic_fetch_add(&s->taken, 1)) < s->pieces;)
-        s->work(s->with, piece, me);
+    for (ptrdiff_t own = 0; atomic_fetch_add(&s->taken, 1) < s->pieces; own++)
+        s->work(s->with, me ? s->pieces - 1 - atomic_fetch_add(&s->by_workers, 1) : own, me);
 }
 
 void csm_share(int threads, ptrdiff_t pieces, void (*work)(void *, ptrdiff_t, int), void *with)

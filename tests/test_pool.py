@@ -111,6 +111,8 @@ def test_each_piece_is_done_once(pool, threads, pieces):
         pool.share(threads, pieces, lambda piece, me: done.append((piece, me)))
         assert sorted(piece for piece, _ in done) == list(range(pieces))
         assert {me for _, me in done} <= set(range(threads))
+        own = [piece for piece, me in done if me == 0]
+        assert own == list(range(len(own)))  # from the first on; workers take them from the last
 
 
 def test_all_threads_work_at_once(pool):

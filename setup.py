@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.resolve()
 CORE = Path("csoftmax/core")
 
 FLAGS = [
-    "-std=c11", "-O2", "-g0", "-D_POSIX_C_SOURCE=200809L", "-fvisibility=hidden",
+    "-std=c11", "-O2", "-g0", "-D_POSIX_C_SOURCE=200809L", "-fvisibility=hidden", "-pthread",
     # Exactness: products and sums are fused where the code says so, nowhere else.
     "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math",
 ]
@@ -84,6 +84,7 @@ extension = Extension(
     include_dirs=["csoftmax", numpy.get_include()],
     define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_26_API_VERSION"), ("NPY_TARGET_VERSION", "NPY_1_26_API_VERSION")],
     extra_compile_args=FLAGS,
+    extra_link_args=["-pthread"],
 )
 
 setup(

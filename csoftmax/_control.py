@@ -11,8 +11,9 @@ def set_num_threads(n):
     """Limit the threads that a call may use.
 
     A call takes at most `n`, at most what OpenMP grants (``OMP_NUM_THREADS``, affinity,
-    ``threadpoolctl``), and only as many as its size is worth: below 30 microseconds of work one.
-    Results do not depend on it.
+    ``threadpoolctl``), and only as many as its size is worth: one per 75,000 float32 numbers of long
+    rows, some 15 microseconds; a float64 counts as two numbers, a row as eight more. Results do not
+    depend on it.
 
     Parameters
     ----------

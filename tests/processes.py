@@ -4,6 +4,7 @@ A process of its own is for what is settled before import, and for what may cras
 """
 
 import os
+import platform
 import shlex
 import shutil
 import subprocess
@@ -40,6 +41,23 @@ def run_function(function, *arguments, **options):
         f"{function.__name__}{arguments} ended with status {done.returncode}\n"
         f"last output: {done.stdout[-500:]}\n{done.stderr[-4000:]}"
     )
+
+
+def c_library(folder, *sources):
+    """The path of a shared library of C sources, built in `folder`; without a compiler the test is skipped."""
+    library = Path(folder) / "library.so"
+    flags = ["-std=c11", "-D_POSIX_C_SOURCE=200809L", "-O2", "-shared", "-fPIC", "-pthread"]
+    subprocess.run([*c_compiler(), *flags, *sources, "-o", library], check=True)
+    return str(library)
+
+
+def sets_modes():
+    """Whether modes.c is for this machine."""
+    return platform.machine() in ("x86_64", "AMD64")
+
+
+MODES = Path(__file__).with_name("modes.c")
+"""The floating-point modes of a thread."""
 
 
 def c_compiler():

@@ -4,8 +4,6 @@ A worker is kept from work, or in it, by an event; every wait for one is a failu
 """
 
 import ctypes
-import platform
-import subprocess
 import sys
 import threading
 import time
@@ -23,14 +21,6 @@ MINUTE = 60
 PIECE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_int)
 PART = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int)
 
-
-MODES = """
-#include <xmmintrin.h>
-
-void set_modes(unsigned word) { _mm_setcsr(word); }
-unsigned modes(void) { return _mm_getcsr() & ~_MM_EXCEPT_MASK; }
-"""
-"""Of this thread, without the flags of exceptions."""
 
 DEFAULT, FLUSH_TO_ZERO = 0x1F80, 0x9F80
 
@@ -68,12 +58,8 @@ class Pool:
 @pytest.fixture
 def pool(tmp_path):
     """A pool without workers yet."""
-    command = [*processes.c_compiler(), "-std=c11", "-D_POSIX_C_SOURCE=200809L", "-O2", "-shared", "-fPIC", "-pthread"]
-    library = str(tmp_path / "pool.so")
-    modes = tmp_path / "modes.c"
-    modes.write_text(MODES if platform.machine() in ("x86_64", "AMD64") else "")
-    subprocess.run([*command, CORE / "pool.c", modes, "-o", library], check=True)
-    return Pool(library)
+    modes = [processes.MODES] if processes.sets_modes() else []
+    return Pool(processes.c_library(tmp_path, CORE / "pool.c", *modes))
 
 
 def wait_for(event):
@@ -222,7 +208,7 @@ def test_who_gathers_meets(pool, threads):
         assert numbers
 
 
-@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="sets the modes of x86-64")
+@pytest.mark.skipif(not processes.sets_modes(), reason="sets the modes of x86-64")
 def test_workers_compute_in_the_default_modes(pool):
     """Whatever those of the thread are that started them."""
     found, both_here = {}, threading.Barrier(2)

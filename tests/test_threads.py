@@ -7,9 +7,7 @@ Also what a long call owes its process: it lets other Python threads run, stops 
 import ctypes
 import mmap
 import os
-import platform
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -380,14 +378,6 @@ def test_the_last_of_2_to_the_31(axis):
 
 # Floating-point modes
 
-CONTROL_WORD = """
-#include <xmmintrin.h>
-
-void set(unsigned word) { _mm_setcsr(word); }
-int has(unsigned word) { return (_mm_getcsr() & ~_MM_EXCEPT_MASK) == word; }
-"""
-"""Of this thread; the flags of exceptions do not count."""
-
 DEFAULT = 0x1F80
 MODES = {
     "flush to zero": DEFAULT | 0x8000,
@@ -427,12 +417,12 @@ def check_modes(library):
     for mode, modes in MODES.items():
         for (name, call, batch), bits_by_default in zip(calls, expected, strict=True):
             print(name, mode, flush=True)
-            word.set(modes)
+            word.set_modes(modes)
             try:
                 outputs = call(csoftmax, batch)
-                kept = word.has(modes)
+                kept = word.modes() == modes
             finally:
-                word.set(DEFAULT)
+                word.set_modes(DEFAULT)
             assert bits(outputs) == bits_by_default, f"{name}: {mode}"
             assert kept, f"{name}: {mode}, no longer so"
 
@@ -440,13 +430,9 @@ def check_modes(library):
 @pytest.fixture(scope="module")
 def control_word(tmp_path_factory):
     """A library that sets and checks the floating-point modes of a thread."""
-    if platform.machine() not in ("x86_64", "AMD64"):
+    if not processes.sets_modes():
         pytest.skip("sets the modes of x86-64")
-    folder = tmp_path_factory.mktemp("modes")
-    (folder / "modes.c").write_text(CONTROL_WORD)
-    command = [*processes.c_compiler(), "-shared", "-fPIC", "modes.c", "-o", "modes.so"]
-    subprocess.run(command, cwd=folder, check=True)
-    return str(folder / "modes.so")
+    return processes.c_library(tmp_path_factory.mktemp("modes"), processes.MODES)
 
 
 def test_modes_of_the_process_change_nothing(isa, control_word):

@@ -35,6 +35,8 @@ typedef struct {
     int width;                      /* of a statistic: vectors, WIDTH or 1                          */
     int asks;                       /* for what the next strand reads and writes                    */
     int stays;                      /* along: a row stays in the cache from one pass to the next    */
+    vec *max;                       /* the largest logits of its rows; after exp_pass, of the next  */
+    ptrdiff_t next;                 /* how many rows the batch after it has                         */
 } batch;
 
 CSM_INLINE batch batch_of(const csm_block *b, ptrdiff_t row, ptrdiff_t rows, const temper *t,
@@ -45,7 +47,7 @@ CSM_INLINE batch batch_of(const csm_block *b, ptrdiff_t row, ptrdiff_t rows, con
     batch k = {b, row, rows, along ? b->n / V_LANES : 0,
                along ? (b->n + V_LANES - 1) / V_LANES : b->n, along ? b->n % V_LANES : rows, t, along, unit, width,
                !along || (alike && bytes <= SHORT_ROW && bytes * b->walked > CACHED_ARRAY),
-               along && bytes <= CACHED_ARRAY};
+               along && bytes <= CACHED_ARRAY, NULL, 0};
     return k;
 }
 

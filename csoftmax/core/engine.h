@@ -4,6 +4,7 @@
 #include "math/log1p.h"
 #include "fold.h"
 #include "batch.h"
+#include "maxima.h"
 #include "stats.h"
 #include "maps.h"
 #include "losses.h"

@@ -22,14 +22,16 @@ static ptrdiff_t batch_rows(const csm_block *b, int along)
         temper t = UNIT ? unit_temper() : temper_of(b->temperature);                                    \
         const int widens = !(ALONG) && WIDTH > 1 && !b->temperatures;                                   \
         const ptrdiff_t most = batch_rows(b, ALONG);                                                    \
-        ptrdiff_t row = 0, rows;                                                                        \
-        for (; widens && row + WIDTH * V_LANES <= b->rows; row += WIDTH * V_LANES)                      \
-            body(batch_of(b, row, WIDTH * V_LANES, &t, ALONG, UNIT, WIDTH));                            \
-        for (; row < b->rows; row += rows) {                                                            \
+        const ptrdiff_t wide = widens ? b->rows / (WIDTH * V_LANES) * WIDTH * V_LANES : 0;              \
+        vec max[WIDTH];                                                                                 \
+        ptrdiff_t rows = WIDTH * V_LANES;                                                               \
+        for (ptrdiff_t row = 0; row < wide; row += rows)                                                \
+            body(batch_after(batch_of(b, row, rows, &t, ALONG, UNIT, WIDTH), row == 0, wide, rows, max)); \
+        for (ptrdiff_t row = wide; row < b->rows; row += rows) {                                        \
             rows = b->rows - row < most ? b->rows - row : most;                                         \
             if (!UNIT && b->temperatures)                                                               \
                 t = ALONG ? temper_of(b->temperatures[row]) : tempers_of(b->temperatures + row, rows);  \
-            body(batch_of(b, row, rows, &t, ALONG, UNIT, 1));                                           \
+            body(batch_after(batch_of(b, row, rows, &t, ALONG, UNIT, 1), row == wide, b->rows, most, max)); \
         }                                                                                               \
     } while (0)
 

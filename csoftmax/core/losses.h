@@ -212,7 +212,6 @@ CSM_INLINE wide finish_loss(batch k, const loss_job *j, const shift *s, const su
 CSM_INLINE void loss_body(batch k, int what)
 {
     const csm_block *b = k.b;
-    vec m[WIDTH];
     loss_job j[WIDTH];
     labelled l[WIDTH];
     shift s[WIDTH];
@@ -221,17 +220,16 @@ CSM_INLINE void loss_body(batch k, int what)
     wide C[WIDTH], per_e[WIDTH];
     scaling y[WIDTH];
     patch own[WIDTH];
-    max_pass(k, m);
-    EACH_PART(u, k) j[u] = (loss_job){w_zero(), w_zero(), w_zero(), {m[u], m[u], m[u]}};
+    EACH_PART(u, k) j[u] = (loss_job){w_zero(), w_zero(), w_zero(), {k.max[u], k.max[u], k.max[u]}};
     for (ptrdiff_t slot = 0; b->label && slot < b->slots; slot++) {     /* before y, which may be x, is written */
         labels_at(k, slot, l);
-        EACH_PART(u, k) count_label(k, m[u], &l[u], &j[u]);
+        EACH_PART(u, k) count_label(k, k.max[u], &l[u], &j[u]);
     }
     meet(k);
     EACH_PART(u, k) {
         vec lift;
         j[u].scale = scales_of(part_of(k, u), &lift);
-        s[u] = shift_of(m[u], lift, k.t, k.unit);
+        s[u] = shift_of(k.max[u], lift, k.t, k.unit);
     }
     exp_pass(k, s, what | SPLIT | KEEP_EXP, e);
     summarise(k, s, e, a);
@@ -322,7 +320,6 @@ CSM_INLINE void hessian_step(batch k, const strand *p, ptrdiff_t i, int count, i
 CSM_INLINE void hessian_body(batch k, int what)
 {
     const csm_block *b = k.b;
-    vec m[WIDTH];
     wide weight[WIDTH];
     shift s[WIDTH];
     labelled l[WIDTH];
@@ -330,14 +327,13 @@ CSM_INLINE void hessian_body(batch k, int what)
     summary a[WIDTH];
     hessian_job j[WIDTH];
     patch g[WIDTH], h[WIDTH];
-    max_pass(k, m);
     if (!(what & DENSE))
         labels_at(k, 0, l);
     meet(k);
     EACH_PART(u, k) {
         vec lift;
         weight[u] = scales_of(part_of(k, u), &lift);
-        s[u] = shift_of(m[u], lift, k.t, k.unit);
+        s[u] = shift_of(k.max[u], lift, k.t, k.unit);
     }
     exp_pass(k, s, what | SPLIT | KEEP_EXP | HESSIAN, e);
     summarise(k, s, e, a);

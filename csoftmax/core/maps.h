@@ -6,7 +6,7 @@ CSM_INLINE void softmax_body(batch k)
     shift s[WIDTH];
     sums e[WIDTH];
     scaling j[WIDTH];
-    max_and_shift(k, s);
+    shift_rows(k, s);
     exp_pass(k, s, KEEP_EXP, e);
     EACH_PART(u, k) j[u] = scaling_of(k, w_div(w_set(1), e[u].other), v_set(0), 0);
     scale_pass(k, j, 0);
@@ -16,14 +16,17 @@ CSM_INLINE void softmax_body(batch k)
 typedef struct { vec m, ratio; } gist;
 
 #define GIST(name, ALONG, UNIT, WIDE)                                                               \
-    static CSM_SHARED void name(const csm_block *b, ptrdiff_t row, ptrdiff_t rows, const temper *t, gist *a) \
+    static CSM_SHARED void name(const csm_block *b, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t next, vec *max, \
+                                const temper *t, gist *a)                                           \
     {                                                                                               \
         const temper one = unit_temper();                                                           \
-        const batch k = batch_of(b, row, rows, UNIT ? &one : t, ALONG, UNIT, WIDE);                 \
+        batch k = batch_of(b, row, rows, UNIT ? &one : t, ALONG, UNIT, WIDE);                       \
+        k.max = max;                                                                                \
+        k.next = next;                                                                              \
         shift s[WIDTH];                                                                             \
         sums e[WIDTH];                                                                              \
         summary all[WIDTH];                                                                         \
-        max_and_shift(k, s);                                                                        \
+        shift_rows(k, s);                                                                           \
         exp_pass(k, s, SPLIT, e);                                                                   \
         summarise(k, s, e, all);                                                                    \
         EACH_PART(u, k) a[u] = (gist){s[u].m, all[u].ratio};                                        \
@@ -39,9 +42,11 @@ GIST(gist_wide, 0, 0, WIDTH)
 CSM_INLINE void gist_of(batch k, gist *a)
 {
     if (k.unit)
-        (k.along ? gist_along_unit : k.width > 1 ? gist_wide_unit : gist_across_unit)(k.b, k.row, k.rows, NULL, a);
+        (k.along ? gist_along_unit : k.width > 1 ? gist_wide_unit : gist_across_unit)
+            (k.b, k.row, k.rows, k.next, k.max, NULL, a);
     else
-        (k.along ? gist_along : k.width > 1 ? gist_wide : gist_across)(k.b, k.row, k.rows, k.t, a);
+        (k.along ? gist_along : k.width > 1 ? gist_wide : gist_across)
+            (k.b, k.row, k.rows, k.next, k.max, k.t, a);
 }
 
 /* log p is (x - m)/T - L. */
@@ -94,7 +99,7 @@ CSM_INLINE void entropy_body(batch k)
     shift s[WIDTH];
     sums e[WIDTH];
     summary a[WIDTH];
-    max_and_shift(k, s);
+    shift_rows(k, s);
     exp_pass(k, s, SPLIT | ENTROPY, e);
     summarise(k, s, e, a);
     EACH_PART(u, k) {

@@ -1,92 +1,5 @@
-/* What is learnt of the rows of a batch on the way through them: max, shift, sums; and the pass that scales them.
-   Includes nothing; needs batch.h, math/exp.h and math/log1p.h before it. */
-
-CSM_INLINE void max_step(batch k, const strand *p, ptrdiff_t i, int count, int whole, vec m[WIDTH])
-{
-    EACH(u, count) m[u] = v_max(load_at(k, p->x, i, u, p->xs, whole, -INFINITY), m[u]);
-}
-
-/* The largest of what the threads of a team found, in all lanes. */
-CSM_INLINE vec team_max(batch k, vec m)
-{
-    const csm_team *team = k.b->team;
-    if (!team)
-        return m;
-    team->exchange[team->me * CSM_EXCHANGE] = v_first(m);
-    team->meet(team->place);
-    for (int i = 0; i < team->threads; i++)
-        m = v_max(v_set((real)team->exchange[i * CSM_EXCHANGE]), m);
-    return m;
-}
-
-CSM_INLINE void max_in(batch k, vec *max)
-{
-    const vec none = v_set(-INFINITY);
-    real each[V_LANES] = {0};
-    for (ptrdiff_t r = 0; r < strands(k); r++) {
-        if (skips(k, r))
-            continue;
-        const strand p = strand_of(k, r);
-        vec m[4] = {none, none, none, none};
-        EACH_VECTOR(k, own_span(k), max_step(k, &p, i, count, whole, m));
-        if (k.along)
-            m[0] = team_max(k, v_hmax(v_max(v_max(m[0], m[1]), v_max(m[2], m[3]))));
-        EACH(u, k.width) max[u] = m[u];
-        each[r] = v_first(m[0]);
-    }
-    if (k.along)
-        max[0] = get_rows(k, each);
-}
-
-/* The largest logits, NaN passed over; -inf of an empty row. One function for each layout: inlined wherever it is
-   used it would be 40 KB of the library. Such functions are not given a batch, which gcc would copy by loads wider than
-   the stores that made it: these wait until the stores have left the core (log_softmax of 3 classes then takes half as
-   long again). */
-#define MAX_PASS(name, ALONG, WIDE)                                                                 \
-    static CSM_SHARED void name(const csm_block *b, ptrdiff_t row, ptrdiff_t rows, vec *max)        \
-    {                                                                                               \
-        max_in(batch_of(b, row, rows, NULL, ALONG, 0, WIDE), max);                                  \
-    }
-
-MAX_PASS(max_along, 1, 1)
-MAX_PASS(max_across, 0, 1)
-MAX_PASS(max_wide, 0, WIDTH)
-
-CSM_INLINE void max_pass(batch k, vec *max)
-{
-    (k.along ? max_along : k.width > 1 ? max_wide : max_across)(k.b, k.row, k.rows, max);
-}
-
-/* The largest logits of rows, and what is taken off for them. */
-CSM_INLINE void max_and_shift(batch k, shift *s)
-{
-    vec m[WIDTH];
-    max_pass(k, m);
-    EACH_PART(u, k) s[u] = shift_of(m[u], v_set(EXP_LIFT), k.t, k.unit);
-}
-
-CSM_INLINE void nan_step(batch k, const strand *p, ptrdiff_t i, int count, int whole, vec *found)
-{
-    EACH(u, count) {
-        vec v = load_at(k, p->x, i, u, p->xs, whole, 0);
-        *found = v_pick(v_eq(v, v), *found, v_set(1));
-    }
-}
-
-/* Whether a row holds a NaN: 1, else 0. For rows whose max is infinite; not on a fast path. The batch is not wide. */
-CSM_INLINE vec nan_pass(batch k)
-{
-    real each[V_LANES] = {0};
-    for (ptrdiff_t r = 0; r < strands(k); r++) {
-        const strand p = strand_of(k, r);
-        vec found = v_set(0);
-        EACH_VECTOR(k, whole_span(k), nan_step(k, &p, i, count, whole, &found));
-        if (!k.along)
-            return found;
-        each[r] = v_first(v_hmax(found));
-    }
-    return v_get(each);
-}
+/* What is learnt of the rows of a batch on the way through their exponentials: sums; and the pass that scales them.
+   Includes nothing; needs maxima.h, math/exp.h and math/log1p.h before it. */
 
 /* Sums over each row. */
 typedef struct {
@@ -160,17 +73,27 @@ CSM_INLINE void take_top(batch k, int count, const shift *s, const vec *x, vec *
     }
 }
 
-/* `count` vectors of a strand from the i-th on. Exponentials are added in `wide`, four of a row at a time as far as the
+/* The first half of exponentials, of `count` vectors of a strand from the i-th on. */
+CSM_INLINE void reduce_step(batch k, const strand *p, ptrdiff_t i, int count, int whole,
+                            const shift *s, int what, reduced *to)
+{
+    vec x[4];
+    if (whole)
+        fetch_next(k, p, i, count, what);
+    EACH(u, count) x[u] = load_at(k, p->x, i, u, p->xs, whole, -INFINITY);
+    reduce_many(to, x, count, s, !k.along, k.t, k.unit);
+}
+
+/* The second, and what is done with them. Exponentials are added in `wide`, four of a row at a time as far as the
    bounds allow: each rounding in `real` would cost a softmax half an ULP where one logit holds most of the sum
    (docs/decisions/0002). Meanwhile other logits are fetched: this pass computes, the others move. */
 CSM_INLINE void exp_step(batch k, const strand *p, ptrdiff_t i, int count, int whole,
-                         const shift *s, int what, sums *sum)
+                         const shift *s, int what, const reduced *from, sums *sum)
 {
     vec x[4], e[4];
-    if (whole)
-        fetch_next(k, p, i, count, what);
-    EACH(u, count) e[u] = x[u] = load_at(k, p->x, i, u, p->xs, whole, -INFINITY);
-    exp_many(e, count, s, !k.along, k.t, k.unit);
+    exp_reduced(e, from, count, k.t, k.unit);
+    if (what & (SPLIT | DENSE | ENTROPY))
+        EACH(u, count) x[u] = load_at(k, p->x, i, u, p->xs, whole, -INFINITY);
     if (what & KEEP_EXP && p->y)
         EACH(u, count) store_at(k, p->y, i, u, p->ys, whole, e[u]);
     if (what & (DENSE | ENTROPY))
@@ -181,6 +104,48 @@ CSM_INLINE void exp_step(batch k, const strand *p, ptrdiff_t i, int count, int w
         sum->other = w_add_four(sum->other, e[0], e[1], e[2], e[3]);
     } else {
         EACH(u, count) sum[owner(k, u)].other = w_add(sum[owner(k, u)].other, e[u]);
+    }
+}
+
+/* Of whole vectors from the i-th on, `count` at a time while there are so many before `end`; returns the next. While
+   the second half of some is computed, the first half of those after them is already under way: else the chains of one
+   step fill the core's window before those of the next are in it. */
+CSM_INLINE ptrdiff_t exp_run(batch k, const strand *p, ptrdiff_t i, ptrdiff_t end, int count,
+                             const shift *s, int what, sums *sum)
+{
+    const ptrdiff_t step = k.along ? count : 1;
+    reduced now[4], next[4];
+    if (i + step > end)
+        return i;
+    reduce_step(k, p, i, count, 1, s, what, now);
+    for (int more = 1; more; i += step) {
+        more = i + 2 * step <= end;
+        if (more)
+            reduce_step(k, p, i + step, count, 1, s, what, next);
+        exp_step(k, p, i, count, 1, s, what, now, sum);
+        EACH(u, count) now[u] = next[u];
+    }
+    return i;
+}
+
+CSM_INLINE void exp_span(batch k, const strand *p, span v, const shift *s, int what, sums *sum)
+{
+    const ptrdiff_t full = k.full < v.end ? k.full : v.end;
+    ptrdiff_t i = v.begin;
+    reduced a;
+    if (k.width > 1) {
+        exp_run(k, p, i, v.end, WIDTH, s, what, sum);
+        return;
+    }
+    if (k.along)
+        i = exp_run(k, p, i, full, V_GROUP, s, what, sum);
+    for (; k.along && i < full; i++) {
+        reduce_step(k, p, i, 1, 1, s, what, &a);
+        exp_step(k, p, i, 1, 1, s, what, &a, sum);
+    }
+    for (; i < v.end; i++) {
+        reduce_step(k, p, i, 1, 0, s, what, &a);
+        exp_step(k, p, i, 1, 0, s, what, &a, sum);
     }
 }
 
@@ -228,24 +193,6 @@ CSM_INLINE sums team_sums(batch k)
     return all;
 }
 
-/* The sums of a row along, by parts. */
-CSM_INLINE sums exp_strand(batch k, const strand *p, const shift *s, int what)
-{
-    const span own = own_span(k);
-    sums all = sums_of_nothing();
-    for (span part = {own.begin, own.begin}; part.begin < own.end; part.begin = part.end) {
-        sums these = sums_of_nothing();
-        part.end = own.end - part.begin < CSM_PART ? own.end : part.begin + CSM_PART;
-        EACH_VECTOR(k, part, exp_step(k, p, i, count, whole, s, what, &these));
-        these.count = v_counted(these.count);
-        if (k.b->team)
-            give_part(k, part.begin / CSM_PART, &these);
-        else
-            all = part.begin ? sums_together(&all, &these) : these;
-    }
-    return k.b->team ? team_sums(k) : all;
-}
-
 /* The sums of a row along, in all lanes. */
 CSM_INLINE sums over_lanes(sums s, int what)
 {
@@ -259,31 +206,58 @@ CSM_INLINE sums over_lanes(sums s, int what)
     return s;
 }
 
-/* Exponentials of rows, and their sums: of one row as they are, since single numbers come late through memory. */
+/* Exponentials of rows, and their sums. Along, the only row of a batch goes by parts, several rows go whole. The sums
+   of one row stay as they are, since single numbers come late through memory. */
 CSM_INLINE void exp_pass(batch k, const shift *s, int what, sums *sum)
 {
-    real count[V_LANES] = {0};
-    double other[W_SIZE] = {0}, drops[W_SIZE] = {0}, mass[W_SIZE] = {0};
-    EACH(u, k.width) sum[u] = sums_of_nothing();
     if (!k.along) {
         const strand p = strand_of(k, 0);
-        EACH_VECTOR(k, whole_span(k), exp_step(k, &p, i, count, whole, s, what, sum));
+        EACH(u, k.width) sum[u] = sums_of_nothing();
+        exp_span(k, &p, whole_span(k), s, what, sum);
+        look_ahead(k);
         EACH(u, k.width) sum[u].count = v_counted(sum[u].count);
         return;
     }
-    EACH_STRAND(k, shift, s, {
+    const int alone = k.rows == 1;
+    const span own = own_span(k);
+    const ptrdiff_t pieces = alone ? (own.end - own.begin + CSM_PART - 1) / CSM_PART : k.rows;
+    real count[V_LANES] = {0}, c[V_LANES], base[V_LANES], floor[V_LANES], m[V_LANES];
+    double other[W_SIZE] = {0}, drops[W_SIZE] = {0}, mass[W_SIZE] = {0};
+    sums all = sums_of_nothing();
+    v_put(c, s->c), v_put(base, s->base), v_put(floor, s->floor), v_put(m, s->m);
+    for (ptrdiff_t i = 0; i < pieces; i++) {
+        const ptrdiff_t r = alone ? 0 : i;
         if (skips(k, r))
             continue;
-        *sum = over_lanes(exp_strand(k, &p, mine, what), what);
-        w_put_first(other + r, sum->other);
-        if (what & SPLIT)
-            count[r] = v_first(sum->count);
-        if (what & (DENSE | ENTROPY))
-            w_put_first(drops + r, sum->drops);
-        if (what & DENSE)
-            w_put_first(mass + r, sum->mass);
-    });
-    if (k.rows > 1)
+        const strand p = strand_of(k, r);
+        const shift mine = {v_set(c[r]), v_set(base[r]), v_set(floor[r]), v_set(m[r])};
+        span piece = own;
+        sums these = sums_of_nothing();
+        if (alone) {
+            piece.begin += i * CSM_PART;
+            piece.end = own.end - piece.begin < CSM_PART ? own.end : piece.begin + CSM_PART;
+        }
+        exp_span(k, &p, piece, &mine, what, &these);
+        these.count = v_counted(these.count);
+        if (!alone) {
+            these = over_lanes(these, what);
+            w_put_first(other + r, these.other);
+            if (what & SPLIT)
+                count[r] = v_first(these.count);
+            if (what & (DENSE | ENTROPY))
+                w_put_first(drops + r, these.drops);
+            if (what & DENSE)
+                w_put_first(mass + r, these.mass);
+        } else if (k.b->team) {
+            give_part(k, piece.begin / CSM_PART, &these);
+        } else {
+            all = i ? sums_together(&all, &these) : these;
+        }
+    }
+    look_ahead(k);
+    if (alone)
+        *sum = over_lanes(k.b->team ? team_sums(k) : all, what);
+    else
         *sum = (sums){w_get(other), v_get(count), v_set(0), w_get(drops), w_get(mass)};
 }
 

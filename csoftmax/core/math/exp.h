@@ -53,23 +53,35 @@ CSM_INLINE void add_tail(vec *p, const vec *t, const vec *rest, int count)
     EACH(u, count) p[u] = v_fma(square[u], p[u], rest[u]);
 }
 
-/* x[u] = e^(x[u]/T) 2^-n0 for u < count, within 1.1 ULP where x <= max, 0.8 with a table; 0 for -inf; NaN for NaN, and
-   in rows whose max is infinite. The shift is s[0] for all of them, or s[u] for each.
+/* A logit whose multiple of ln2 is off: x/T = n ln2 + t. */
+typedef struct {
+    vec n, t;           /* n + base; t, in the unit of x */
+} reduced;
+
+/* The first half of exponentials, of x[u] for u < count. The shift is s[0] for all of them, or s[u] for each.
 
    A chain of twenty dependent operations is longer than a core looks ahead, so several vectors go through it step
    by step, side by side: softmax of 4096 classes takes 0.22 instead of 0.26 ns per element (docs/decisions/0006).
-   Powers are looked up as late as they are needed: earlier, they would be spilled. `count` and `each` are constants. */
-CSM_INLINE void exp_many(vec *x, int count, const shift *s, int each, const temper *t, int unit)
+   `count` and `each` are constants. */
+CSM_INLINE void reduce_many(reduced *a, const vec *x, int count, const shift *s, int each, const temper *t, int unit)
 {
-    vec z[4], r[4], p[4];      /* z: n + base */
+    vec n[4], r[4];
     EACH(u, count) r[u] = v_sub(x[u], s[each ? u : 0].c);
     if (!unit)
         EACH(u, count) r[u] = v_mul(r[u], t->pow2);
     EACH(u, count) r[u] = v_max(s[each ? u : 0].floor, r[u]);
-    EACH(u, count) z[u] = v_fma(r[u], t->per, s[each ? u : 0].base);
-    EACH(u, count) p[u] = v_sub(z[u], s[each ? u : 0].base);
-    EACH(u, count) r[u] = v_fnma(p[u], t->hi, r[u]);
-    EACH(u, count) r[u] = v_fnma(p[u], t->lo, r[u]);
+    EACH(u, count) a[u].n = v_fma(r[u], t->per, s[each ? u : 0].base);
+    EACH(u, count) n[u] = v_sub(a[u].n, s[each ? u : 0].base);
+    EACH(u, count) r[u] = v_fnma(n[u], t->hi, r[u]);
+    EACH(u, count) a[u].t = v_fnma(n[u], t->lo, r[u]);
+}
+
+/* The second: e[u] = e^(x/T) 2^-n0, within 1.1 ULP where x <= max, 0.8 with a table; 0 for -inf; NaN for NaN, and in
+   rows whose max is infinite. Powers are looked up as late as they are needed: earlier, they would be spilled. */
+CSM_INLINE void exp_reduced(vec *e, const reduced *a, int count, const temper *t, int unit)
+{
+    vec r[4], p[4];
+    EACH(u, count) r[u] = a[u].t;
     if (unit) {
         add_tail(p, r, r, count);
     } else {
@@ -81,17 +93,19 @@ CSM_INLINE void exp_many(vec *x, int count, const shift *s, int each, const temp
     }
     EACH(u, count) {
 #if V_TABLE > 1
-        const vec power = v_raise(v_lookup(powers, z[u]), z[u]);
-        p[u] = v_add(p[u], v_lookup(power_rests, z[u]));
+        const vec power = v_raise(v_lookup(powers, a[u].n), a[u].n);
+        p[u] = v_add(p[u], v_lookup(power_rests, a[u].n));
 #else
-        const vec power = v_power(z[u]);
+        const vec power = v_power(a[u].n);
 #endif
-        x[u] = v_fma(power, p[u], power);
+        e[u] = v_fma(power, p[u], power);
     }
 }
 
 CSM_INLINE vec v_exp(vec x, const shift *s, const temper *t, int unit)
 {
-    exp_many(&x, 1, s, 0, t, unit);
+    reduced a;
+    reduce_many(&a, &x, 1, s, 0, t, unit);
+    exp_reduced(&x, &a, 1, t, unit);
     return x;
 }

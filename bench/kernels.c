@@ -65,7 +65,8 @@ static double jacobian(ptrdiff_t rows, ptrdiff_t n, const elem *p)
 {
     const ptrdiff_t most = (1 << 28) / (ptrdiff_t)sizeof *p / n, all = rows * n < most ? rows * n : most;
     elem *y = calloc((size_t)(all * n), sizeof *y);
-    const csm_block b = {.rows = all, .n = n, .all_rows = all, .x = p, .y = y, .xs = n, .ys = n, .temperature = 1};
+    const csm_block b = {.rows = all, .n = n, .all_rows = all, .walked = all, .x = p, .y = y, .xs = n, .ys = n,
+                         .temperature = 1};
     const double each = measure(CSM_TABLE.kernel[CSM_JACOBIAN][CSM_ALONG], &b, all);
     free(y);
     return each;
@@ -81,8 +82,8 @@ static void measure_shape(shape of)
     real *r = malloc((size_t)rows * sizeof *r);
     for (ptrdiff_t i = 0; i < size; i++)
         x[i] = (elem)((double)(rand() % 10000 - 5000) * 1e-3);
-    const csm_block to_p = {.rows = rows, .n = n, .all_rows = rows, .x = x, .y = p, .xs = stride, .ys = stride,
-                            .temperature = 1};
+    const csm_block to_p = {.rows = rows, .n = n, .all_rows = rows, .walked = rows, .x = x, .y = p, .xs = stride,
+                            .ys = stride, .temperature = 1};
     CSM_TABLE.kernel[CSM_SOFTMAX][of.layout](&to_p);
     for (ptrdiff_t i = 0; i < rows; i++)
         label[i] = rand() % n;
@@ -93,7 +94,7 @@ static void measure_shape(shape of)
             continue;
         }
         const csm_block b = {
-            .rows = rows, .n = n, .all_rows = rows, .x = op >= CSM_VJP ? p : x,
+            .rows = rows, .n = n, .all_rows = rows, .walked = rows, .x = op >= CSM_VJP ? p : x,
             .g = op >= CSM_VJP ? x : op == CSM_SOFT_CROSS_ENTROPY ? p : NULL,
             .y = op >= CSM_LOGSUMEXP && op <= CSM_SELECTIVE ? NULL : y, .h = op == CSM_GRAD_HESS ? h : NULL,
             .xs = stride, .gs = stride, .ys = stride, .hs = stride, .r = r, .results = 1,

@@ -15,8 +15,8 @@
    `along`, `unit` (T = 1) and `width` are constants wherever these functions are inlined. */
 
 /* Up to so many classes rows along are turned into rows across, and up to MORE_CLASSES if there are many rows, of which
-   the last, fewer than a wide batch, take longer (docs/decisions/0017). */
-enum { FEW_CLASSES = 48, MORE_CLASSES = 100 };
+   the last, fewer than a wide batch, take longer (docs/decisions/0033). */
+enum { FEW_CLASSES = 48, MORE_CLASSES = V_LANES == 16 ? 88 : V_LANES == 8 ? 60 : 48 };
 
 /* Of vectors that stand side by side; without vectors there is no more than one. */
 enum { WIDTH = V_LANES > 1 ? 4 : 1 };
@@ -25,6 +25,10 @@ enum { WIDTH = V_LANES > 1 ? 4 : 1 };
    longer rows it would lose what is to be written. And bytes of a row of which the first-level cache holds two and
    those that are next (docs/decisions/0020). */
 enum { CACHED_ARRAY = 256 * 1024, SHORT_ROW = 16 * 1024 };
+
+/* Bytes of all arrays of which the last-level cache is likely to hold most: beyond, requests to memory are lost where
+   they come too fast (docs/decisions/0033). */
+enum { LAST_CACHE = 20 << 20 };
 
 typedef struct {
     const csm_block *b;
@@ -35,6 +39,7 @@ typedef struct {
     int width;                      /* of a statistic: vectors, WIDTH or 1                          */
     int asks;                       /* for what the next strand reads and writes                    */
     int stays;                      /* along: a row stays in the cache from one pass to the next    */
+    int cached;                     /* along: the arrays are likely to be in a cache                */
     vec *max;                       /* the largest logits of its rows; after exp_pass, of the next  */
     ptrdiff_t next;                 /* how many rows the batch after it has                         */
 } batch;
@@ -43,11 +48,13 @@ CSM_INLINE batch batch_of(const csm_block *b, ptrdiff_t row, ptrdiff_t rows, con
                           int along, int unit, int width)
 {
     const ptrdiff_t bytes = b->n * (ptrdiff_t)sizeof(elem);
+    const int arrays = 1 + (b->y && b->y != b->x) + (b->g != NULL) + (b->h != NULL);
     const int alike = b->ys == b->xs && (!b->g || b->gs == b->xs);
     batch k = {b, row, rows, along ? b->n / V_LANES : 0,
                along ? (b->n + V_LANES - 1) / V_LANES : b->n, along ? b->n % V_LANES : rows, t, along, unit, width,
                !along || (alike && bytes <= SHORT_ROW && bytes * b->walked > CACHED_ARRAY),
-               along && bytes <= CACHED_ARRAY, NULL, 0};
+               along && bytes <= CACHED_ARRAY,
+               along && arrays * bytes * b->walked <= LAST_CACHE, NULL, 0};
     return k;
 }
 

@@ -57,20 +57,20 @@ CSM_INLINE void max_pass(batch k, vec *max)
     (k.along ? max_along : k.width > 1 ? max_wide : max_across)(k.b, k.row, k.rows, max);
 }
 
-/* A batch of those that go up to row `end`, `most` rows each, with its largest logits: where it is not the first, they
-   are what the one before it left in `max`. */
+/* A batch of those that go up to row `end`, `most` rows each, with its largest logits: along, in the caches, those of
+   all but the first are what the batch before left in `max`. */
 CSM_INLINE batch batch_after(batch k, int first, ptrdiff_t end, ptrdiff_t most, vec *max)
 {
     const ptrdiff_t left = end - k.row - k.rows;
-    if (first)
+    if (first || !k.cached)
         max_pass(k, max);
     k.max = max;
-    k.next = left < most ? left : most;
+    k.next = !k.cached ? 0 : left < most ? left : most;
     return k;
 }
 
 /* The largest logits of the next batch: what this one waits for meanwhile, its sums and their quotients, comes from
-   chains that leave the core idle. */
+   chains that leave the core idle (docs/decisions/0033). */
 CSM_INLINE void look_ahead(batch k)
 {
     if (k.next > 0)

@@ -101,52 +101,45 @@ CSM_INLINE void exp_step(batch k, const strand *p, ptrdiff_t i, int count, int w
     if (what & SPLIT)
         take_top(k, count, s, x, e, sum);
     if (k.along && count == 4) {
-        sum->other = w_add_four(sum->other, e[0], e[1], e[2], e[3]);
+        sum->other = w_add_four(sum->other, e[0], e[1], e[2], e[3], k.unit);
     } else {
         EACH(u, count) sum[owner(k, u)].other = w_add(sum[owner(k, u)].other, e[u]);
     }
 }
 
-/* Of whole vectors from the i-th on, `count` at a time while there are so many before `end`; returns the next. While
-   the second half of some is computed, the first half of those after them is already under way: else the chains of one
-   step fill the core's window before those of the next are in it. */
-CSM_INLINE ptrdiff_t exp_run(batch k, const strand *p, ptrdiff_t i, ptrdiff_t end, int count,
-                             const shift *s, int what, sums *sum)
+/* Both halves. */
+CSM_INLINE void exp_whole(batch k, const strand *p, ptrdiff_t i, int count, int whole,
+                          const shift *s, int what, sums *sum)
 {
-    const ptrdiff_t step = k.along ? count : 1;
-    reduced now[4], next[4];
-    if (i + step > end)
+    reduced a[4];
+    reduce_step(k, p, i, count, whole, s, what, a);
+    exp_step(k, p, i, count, whole, s, what, a, sum);
+}
+
+/* Of rows along, V_GROUP whole vectors at a time from the i-th on while there are so many before `end`; returns the
+   next. The first half of some is under way while the second half of those before is computed: else the chains of one
+   step fill the core's window before those of the next are in it (docs/decisions/0033). */
+CSM_INLINE ptrdiff_t exp_run(batch k, const strand *p, ptrdiff_t i, ptrdiff_t end, const shift *s, int what, sums *sum)
+{
+    reduced now[V_GROUP], next[V_GROUP];
+    if (i + V_GROUP > end)
         return i;
-    reduce_step(k, p, i, count, 1, s, what, now);
-    for (int more = 1; more; i += step) {
-        more = i + 2 * step <= end;
-        if (more)
-            reduce_step(k, p, i + step, count, 1, s, what, next);
-        exp_step(k, p, i, count, 1, s, what, now, sum);
-        EACH(u, count) now[u] = next[u];
+    reduce_step(k, p, i, V_GROUP, 1, s, what, now);
+    EACH(u, V_GROUP) next[u] = now[u];
+    for (ptrdiff_t left = (end - i) / V_GROUP; left > 0; left--, i += V_GROUP) {
+        if (left > 1)
+            reduce_step(k, p, i + V_GROUP, V_GROUP, 1, s, what, next);
+        exp_step(k, p, i, V_GROUP, 1, s, what, now, sum);
+        EACH(u, V_GROUP) now[u] = next[u];
     }
     return i;
 }
 
 CSM_INLINE void exp_span(batch k, const strand *p, span v, const shift *s, int what, sums *sum)
 {
-    const ptrdiff_t full = k.full < v.end ? k.full : v.end;
-    ptrdiff_t i = v.begin;
-    reduced a;
-    if (k.width > 1) {
-        exp_run(k, p, i, v.end, WIDTH, s, what, sum);
-        return;
-    }
-    if (k.along)
-        i = exp_run(k, p, i, full, V_GROUP, s, what, sum);
-    for (; k.along && i < full; i++) {
-        reduce_step(k, p, i, 1, 1, s, what, &a);
-        exp_step(k, p, i, 1, 1, s, what, &a, sum);
-    }
-    for (; i < v.end; i++) {
-        reduce_step(k, p, i, 1, 0, s, what, &a);
-        exp_step(k, p, i, 1, 0, s, what, &a, sum);
-    }
+    if (k.along && k.cached)
+        v.begin = exp_run(k, p, v.begin, k.full < v.end ? k.full : v.end, s, what, sum);
+    EACH_VECTOR(k, v, exp_whole(k, p, i, count, whole, s, what, sum));
 }
 
 CSM_INLINE sums sums_of_nothing(void) { return (sums){w_zero(), v_set(0), v_set(0), w_zero(), w_zero()}; }

@@ -156,8 +156,9 @@ CSM_INLINE wide w_sub(wide x, wide y) { return (wide){_mm256_sub_pd(x.a, y.a), _
 CSM_INLINE wide w_mul(wide x, wide y) { return (wide){_mm256_mul_pd(x.a, y.a), _mm256_mul_pd(x.b, y.b)}; }
 CSM_INLINE wide w_div(wide x, wide y) { return (wide){_mm256_div_pd(x.a, y.a), _mm256_div_pd(x.b, y.b)}; }
 CSM_INLINE wide w_add(wide w, vec v) { return w_sum(w, w_of(v)); }
-CSM_INLINE wide w_add_four(wide w, vec a, vec b, vec c, vec d)
+CSM_INLINE wide w_add_four(wide w, vec a, vec b, vec c, vec d, int unit)
 {
+    (void)unit;
     return w_add(w_add(w, v_add(a, b)), v_add(c, d));
 }
 CSM_INLINE wide w_add_product(wide w, vec a, vec b)

@@ -119,7 +119,11 @@ CSM_INLINE wide w_zero(void) { return 0; }
 CSM_INLINE wide w_set(double a) { return a; }
 CSM_INLINE wide w_of(vec a) { return a; }
 CSM_INLINE wide w_add(wide w, vec v) { return w + v; }
-CSM_INLINE wide w_add_four(wide w, vec a, vec b, vec c, vec d) { return w + a + b + c + d; }
+CSM_INLINE wide w_add_four(wide w, vec a, vec b, vec c, vec d, int unit)
+{
+    (void)unit;
+    return w + a + b + c + d;
+}
 CSM_INLINE wide w_add_product(wide w, vec a, vec b) { return w + (double)a * b; }
 CSM_INLINE wide w_sum(wide a, wide b) { return a + b; }
 CSM_INLINE wide w_sub(wide a, wide b) { return a - b; }

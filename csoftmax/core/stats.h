@@ -137,7 +137,9 @@ CSM_INLINE ptrdiff_t exp_run(batch k, const strand *p, ptrdiff_t i, ptrdiff_t en
 
 CSM_INLINE void exp_span(batch k, const strand *p, span v, const shift *s, int what, sums *sum)
 {
-    if (k.along && k.cached)
+    /* 16 registers are too few beside a Hessian. */
+    const int overlaps = V_TABLE > 1 || (V_LANES > 1 && !(what & HESSIAN));
+    if (overlaps && k.along && k.cached)
         v.begin = exp_run(k, p, v.begin, k.full < v.end ? k.full : v.end, s, what, sum);
     EACH_VECTOR(k, v, exp_whole(k, p, i, count, whole, s, what, sum));
 }

@@ -261,6 +261,16 @@ def test_ignore_index_outside_the_dtype_ignores_nothing(csm, label_dtype, ignore
     assert_same(both(csm, x, labels, ignore_index=ignored), both(csm, x, labels))
 
 
+@pytest.mark.parametrize(
+    "value, ignored, error",
+    [(2.0**63, -1, IndexError), (-(2.0**64), -1, IndexError), (np.nan, -(2**63), ValueError), (0.5, -1, ValueError)],
+)
+def test_floats_beyond_integers_are_not_the_ignored_one(csm, value, ignored, error):
+    labels = np.array([0.0, value, 1.0])
+    with pytest.raises(error):
+        csm.cross_entropy(logits(3, 5), labels, ignore_index=ignored)
+
+
 def test_another_ignore_index_frees_minus_100(csm):
     x, labels = logits(5, 4), np.array([0, 1, -100, 3, -1])
     check_refused(csm, x, labels, (2,), -100, ignore_index=-1)

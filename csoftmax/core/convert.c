@@ -4,7 +4,6 @@
 
 #include <math.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <string.h>
 
 /* Numbers that are gathered or converted in two steps at a time. */
@@ -110,11 +109,14 @@ static void convert_halves(char *dst, csm_dtype to, const char *src, csm_dtype f
 #define FROM(type)                      \
     if (to == CSM_F32)                  \
         ASSIGN_ALL(float, type);        \
-    else                                \
+    else if (to == CSM_F64)             \
         ASSIGN_ALL(double, type);       \
+    else                                \
+        ASSIGN_ALL(int64_t, type);      \
     break
 
-/* `count` adjacent native numbers to others. float32 and float64 are aligned if the other is a 16-bit type. */
+/* `count` adjacent native numbers to others. float32 and float64 are aligned if the other is a 16-bit type. Floats go
+   to floats alone. */
 static void convert(char *restrict dst, csm_dtype to, const char *restrict src, csm_dtype from, ptrdiff_t count)
 {
     if (from == to) {
@@ -126,8 +128,8 @@ static void convert(char *restrict dst, csm_dtype to, const char *restrict src, 
         return;
     }
     switch (from) {
-    case CSM_F32: FROM(float);
-    case CSM_F64: FROM(double);
+    case CSM_F32: ASSIGN_ALL(double, float); break;
+    case CSM_F64: ASSIGN_ALL(float, double); break;
     case CSM_I8: FROM(int8_t);
     case CSM_I16: FROM(int16_t);
     case CSM_I32: FROM(int32_t);
@@ -201,76 +203,4 @@ void csm_hide(char *restrict x, csm_dtype dtype, const char *restrict where, ptr
         HIDE_ALL(float, uint32_t);
     else
         HIDE_ALL(double, uint64_t);
-}
-
-/* `whole` and `fits` say whether v can be a long long, `big` whether it wraps there; `format` prints it. The first
-   time no label decides a branch; if one was bad, the second finds it. */
-#define LABELS(type, whole, fits, big, format, printed)                                         \
-    for (int search = 0; search < 2; search++) {                                                \
-        ptrdiff_t skipped = 0;                                                                  \
-        int good = 1;                                                                           \
-        for (ptrdiff_t i = 0; i < count; i++) {                                                 \
-            type v;                                                                             \
-            fetch(&v, src + i * stride, sizeof v, swapped);                                     \
-            const long long label = (fits) ? (long long)v : -1;                                 \
-            const int ignored = (rule->ignores == 1 + (big)) & (label == rule->ignored);        \
-            good &= (whole) & (ignored | ((unsigned long long)label < classes));                \
-            if (search && !good) {                                                              \
-                rule->bad = i;                                                                  \
-                snprintf(rule->text, sizeof rule->text, format, (printed)v);                    \
-                return (whole) ? CSM_BAD_LABEL : CSM_FRACTION;                                  \
-            }                                                                                   \
-            dst[i * step] = ignored ? -1 : (ptrdiff_t)label;                                    \
-            skipped += ignored;                                                                 \
-        }                                                                                       \
-        if (good) {                                                                             \
-            rule->skipped += skipped;                                                           \
-            return CSM_OK;                                                                      \
-        }                                                                                       \
-    }                                                                                           \
-    break
-
-#define NARROW(type) LABELS(type, 1, 1, 0, "%lld", long long)
-#define FLOAT(type)                                                                     \
-    LABELS(type, fabs((double)v) < INFINITY && v == trunc((double)v),                   \
-           fabs((double)v) < 0x1p63, 0, "%.17g", double)
-
-static csm_status read_half_labels(ptrdiff_t *dst, ptrdiff_t step, const char *src, csm_dtype from, int swapped,
-                                   ptrdiff_t stride, ptrdiff_t count, csm_labels *rule)
-{
-    for (ptrdiff_t i = 0; i < count; i += BATCH) {
-        const ptrdiff_t n = at_most(BATCH, count - i);
-        float batch[BATCH];
-        csm_read(batch, CSM_F32, src + i * stride, from, swapped, stride, n);
-        const csm_status status = csm_read_labels(dst + i * step, step, (const char *)batch, CSM_F32, 0,
-                                                  sizeof *batch, n, rule);
-        if (status != CSM_OK) {
-            rule->bad += i;
-            return status;
-        }
-    }
-    return CSM_OK;
-}
-
-csm_status csm_read_labels(ptrdiff_t *dst, ptrdiff_t step, const char *src, csm_dtype from, int swapped,
-                           ptrdiff_t stride, ptrdiff_t count, csm_labels *rule)
-{
-    const unsigned long long classes = (unsigned long long)rule->n;
-    switch (from) {
-    case CSM_I8: NARROW(int8_t);
-    case CSM_I16: NARROW(int16_t);
-    case CSM_I32: NARROW(int32_t);
-    case CSM_I64: NARROW(int64_t);
-    case CSM_U8: NARROW(uint8_t);
-    case CSM_U16: NARROW(uint16_t);
-    case CSM_U32: NARROW(uint32_t);
-    case CSM_U64: LABELS(uint64_t, 1, 1, v > INT64_MAX, "%llu", unsigned long long);
-    case CSM_F32: FLOAT(float);
-    case CSM_F64: FLOAT(double);
-    case CSM_F16:
-    case CSM_BF16: return read_half_labels(dst, step, src, from, swapped, stride, count, rule);
-    case CSM_BOOL:
-    case CSM_DTYPES: break;
-    }
-    return CSM_OK;
 }

@@ -20,7 +20,8 @@ static inline double csm_get(const void *from, csm_dtype dtype, ptrdiff_t i)
     return dtype == CSM_F32 ? ((const float *)from)[i] : ((const double *)from)[i];
 }
 
-/* `count` numbers at src, `stride` bytes apart, to float32 or float64, or to their own dtype, at dst. */
+/* `count` numbers at src, `stride` bytes apart, to float32 or float64, or to their own dtype, at dst; whole ones to
+   CSM_I64 too, where uint64 wraps. */
 void csm_read(void *dst, csm_dtype to, const char *src, csm_dtype from, int swapped, ptrdiff_t stride, ptrdiff_t count);
 
 /* `count` float32 or float64 (`from`) at src to floating numbers (`to`) at dst, `stride` bytes apart, rounded once; or
@@ -30,20 +31,5 @@ void csm_write(char *dst, csm_dtype to, int swapped, ptrdiff_t stride,
 
 /* v to those of `count` adjacent float32 or float64 where `where` is 0. */
 void csm_hide(char *x, csm_dtype dtype, const char *where, ptrdiff_t count, double v);
-
-/* Labels of a loss: which numbers are ignored, and what was found wrong. */
-typedef struct {
-    ptrdiff_t n;                /* labels are in [0, n) */
-    int ignores;                /* 0: none; 1: `ignored`; 2: `ignored` + 2^64 */
-    long long ignored;
-    ptrdiff_t skipped;          /* how many were ignored, in all calls so far */
-    ptrdiff_t bad;              /* index of the first bad label of the last call that failed */
-    char text[32];              /* that label */
-} csm_labels;
-
-/* `count` labels at src, `stride` bytes apart, to dst, `step` entries apart: the label, or -1 where it is ignored.
-   Each is read once, and compared in its own type before it is narrowed. */
-csm_status csm_read_labels(ptrdiff_t *dst, ptrdiff_t step, const char *src, csm_dtype from, int swapped,
-                           ptrdiff_t stride, ptrdiff_t count, csm_labels *rule);
 
 #endif

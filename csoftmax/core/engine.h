@@ -10,6 +10,7 @@
 #include "losses.h"
 #include "softcap.h"
 #include "halves.h"
+#include "inrange.h"
 #include "turn.h"
 #include "products.h"
 #include "derivatives.h"

@@ -12,6 +12,8 @@
 
 #include "csoftmax.h"
 
+#include <stdint.h>
+
 struct csm_place;
 
 /* Threads that share one row at a time: each walks through some parts of it, and what they learn meets here. */
@@ -67,12 +69,20 @@ enum { CSM_ALONG, CSM_ACROSS, CSM_LAYOUTS };
 typedef void csm_widen(float *dst, const char *src, ptrdiff_t n);
 typedef void csm_narrow(char *dst, const float *src, ptrdiff_t n);
 
+/* Labels may be in [0, n); `ignores` is 1 if they may be `ignored`, else 0. */
+typedef struct { ptrdiff_t n; int ignores; int64_t ignored; } csm_range;
+
+/* `count` labels, -1 for those that are ignored, which are counted; returns whether all are in range. */
+typedef int csm_check_labels(ptrdiff_t *to, const int64_t *from, ptrdiff_t count, const csm_range *range,
+                             ptrdiff_t *skipped);
+
 typedef struct {
     const char *isa;
     ptrdiff_t lanes;
     csm_kernel *kernel[CSM_OPS][CSM_LAYOUTS];   /* NULL: the operation has no such kernel, stage the rows */
     void (*cap)(void *x, void *slopes, ptrdiff_t n, double cap);    /* x = cap tanh(x/cap); NULL: no slopes */
     void (*uncap)(void *g, const void *slopes, ptrdiff_t n);        /* g = g times them                     */
+    csm_check_labels *check_labels;
     csm_widen *widen[2];        /* of dtype CSM_F16 + i; NULL in the float64 instances */
     csm_narrow *narrow[2];
 } csm_table;

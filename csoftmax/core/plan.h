@@ -1,11 +1,12 @@
 /* How a call is cut into blocks that a kernel takes: the axes in computing order, the layout, what goes through
-   scratch, and what is given per row, in that order. Includes convert.h, kernels.h, fpenv.h. */
+   scratch, and what is given per row, in that order. Includes convert.h, kernels.h, labels.h, fpenv.h. */
 #ifndef CSM_PLAN_H
 #define CSM_PLAN_H
 
 #include "convert.h"
 #include "fpenv.h"
 #include "kernels.h"
+#include "labels.h"
 
 enum { X, G, Y, H, WHERE, OPERANDS };
 

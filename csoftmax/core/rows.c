@@ -214,20 +214,24 @@ csm_status csm_take_rows(plan *p)
     return status;
 }
 
-/* Pairwise over blocks of eight strided sums: the order depends on the count alone, the error grows with its log. */
-static double sum_of(const void *real, csm_dtype dtype, ptrdiff_t begin, ptrdiff_t end)
+/* Numbers that are added in a row, by eight strided sums. */
+enum { FEW = 64 };
+
+/* Pairwise over few numbers at a time, all but the last as many: the order depends on the count alone, the error grows
+   with its log. */
+static double sum_of(const char *real, csm_dtype dtype, ptrdiff_t count)
 {
-    if (end - begin > 64) {
-        ptrdiff_t middle = begin + (end - begin) / 2;
-        return sum_of(real, dtype, begin, middle) + sum_of(real, dtype, middle, end);
-    }
-    double s[8] = {0};
-    ptrdiff_t i = begin;
-    for (; i + 8 <= end; i += 8)
-        for (int k = 0; k < 8; k++)
-            s[k] += csm_get(real, dtype, i + k);
-    for (int k = 0; i + k < end; k++)
-        s[k] += csm_get(real, dtype, i + k);
+    const ptrdiff_t size = csm_itemsize(dtype);
+    ptrdiff_t first = FEW;
+    while (2 * first < count)
+        first *= 2;
+    if (first < count)
+        return sum_of(real, dtype, first) + sum_of(real + first * size, dtype, count - first);
+    double v[FEW] = {0}, s[8] = {0};
+    csm_read(v, CSM_F64, real, dtype, 0, size, count);
+    for (int i = 0; i < FEW; i += 8)
+        _Pragma("GCC unroll 8") for (int k = 0; k < 8; k++)    /* in memory they would wait for each other */
+            s[k] += v[i + k];
     return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
 }
 
@@ -237,7 +241,7 @@ void csm_give_results(const plan *p)
     const ptrdiff_t size = csm_itemsize(c->dtype);
     const lines l = lines_of(p);
     if (c->loss) {
-        *c->loss = sum_of(p->given.result, c->dtype, 0, p->count) / p->given.divisor;
+        *c->loss = sum_of(p->given.result, c->dtype, p->count) / p->given.divisor;
         *c->loss = c->dtype == CSM_F32 ? (float)*c->loss : *c->loss;
     }
     if (!c->r.data || p->given.result == c->r.data)

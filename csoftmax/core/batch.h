@@ -126,6 +126,12 @@ CSM_INLINE void store_part(elem *y, vec v, ptrdiff_t lanes)
         v_store_n(y, v, lanes);
 }
 
+/* Elements from y to where `unit` of them, a vector or a cache line, are aligned. */
+CSM_INLINE ptrdiff_t misaligned(const elem *y, ptrdiff_t unit)
+{
+    return (unit - (ptrdiff_t)((uintptr_t)y / sizeof *y % (size_t)unit)) % unit;
+}
+
 /* Vectors [begin, end) of a strand. */
 typedef struct { ptrdiff_t begin, end; } span;
 
@@ -211,15 +217,22 @@ CSM_INLINE int is_ignored(batch k, ptrdiff_t row)
     return k.b->ignores && k.b->label[(k.row + row) * k.b->slots] < 0;
 }
 
+/* The labels of the rows in a slot. */
+CSM_INLINE vec labels_in(batch k, ptrdiff_t slot)
+{
+    const csm_block *b = k.b;
+    real label[V_LANES] = {0};
+    if (k.rows == V_LANES && b->slots == 1)
+        return v_of_ints(b->label + k.row);
+    for (ptrdiff_t i = 0; i < k.rows; i++)
+        label[i] = (real)b->label[(k.row + i) * b->slots + slot];
+    return get_rows(k, label);
+}
+
 /* 1 for a row that takes part, else 0. */
 CSM_INLINE vec alive_of(batch k)
 {
-    real alive[V_LANES] = {0};
-    if (!k.b->ignores)
-        return v_set(1);
-    for (ptrdiff_t i = 0; i < k.rows; i++)
-        alive[i] = !is_ignored(k, i);
-    return get_rows(k, alive);
+    return k.b->ignores ? v_keep(v_le(v_set(0), labels_in(k, 0)), v_set(1)) : v_set(1);
 }
 
 CSM_INLINE int skips(batch k, ptrdiff_t i) { return k.along && is_ignored(k, i); }

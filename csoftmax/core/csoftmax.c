@@ -177,13 +177,24 @@ static int is_one_row(const csm_call *c)
     return 1;
 }
 
+/* What the label of one row nearly always is: a native int64, a class and not the one to be ignored. */
+static int is_plain_label(const csm_call *c, ptrdiff_t n, ptrdiff_t *label)
+{
+    int64_t v;
+    if (c->target.dtype != CSM_I64 || c->target.swapped)
+        return 0;
+    memcpy(&v, c->target.data, sizeof v);
+    *label = (ptrdiff_t)v;
+    return v >= 0 && v < n && !(c->ignores && v == c->ignore_index);
+}
+
 static csm_status run_one_row(csm_call *c)
 {
     const ptrdiff_t n = c->shape[c->ndim];
     csm_labels rule = {.n = n, .ignores = c->ignores, .ignored = c->ignore_index};
     ptrdiff_t label = 0;
     union { float narrow; double wide; } result = {.wide = 0};
-    if (c->target.data) {
+    if (c->target.data && !is_plain_label(c, n, &label)) {
         csm_status status = csm_read_labels(&label, 1, c->target.data, c->target.dtype, c->target.swapped, 0, 1, &rule);
         if (status != CSM_OK) {
             c->bad_row = 0;

@@ -56,13 +56,10 @@ CSM_INLINE labelled label_of(batch k, ptrdiff_t slot)
 {
     const csm_block *b = k.b;
     const vec zero = v_set(0);
-    real label[V_LANES] = {0}, coefficient[V_LANES] = {0};
-    const int whole = compares(k) && k.rows == V_LANES && b->slots == 1;
-    for (ptrdiff_t i = 0; !whole && i < k.rows; i++)
-        label[i] = (real)b->label[(k.row + i) * b->slots + slot];
+    real coefficient[V_LANES] = {0};
     for (ptrdiff_t i = 0; b->coefficient && i < k.rows; i++)
         coefficient[i] = ((const real *)b->coefficient)[(k.row + i) * b->slots + slot];
-    labelled l = {whole ? v_of_ints(b->label + k.row) : get_rows(k, label), zero, get_rows(k, coefficient)};
+    labelled l = {labels_in(k, slot), zero, get_rows(k, coefficient)};
     if (!b->coefficient)
         l.coefficient = v_keep(v_le(zero, l.label), v_set(1));
     return l;

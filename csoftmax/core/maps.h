@@ -59,20 +59,40 @@ CSM_INLINE void logarithms_of(batch k, logarithm *j)
     EACH_PART(u, k) j[u] = (logarithm){a[u].m, v_log1p(a[u].ratio)};
 }
 
+CSM_INLINE vec logarithm_of(batch k, vec x, const logarithm *j) { return v_sub(drop(x, j->m, k.t, k.unit), j->L); }
+
 CSM_INLINE void log_softmax_step(batch k, const strand *p, ptrdiff_t i, int count, int whole, const logarithm *all)
 {
     EACH(u, count) {
-        const logarithm *j = all + owner(k, u);
-        vec x = load_at(k, p->x, i, u, p->xs, whole, 0);
-        store_at(k, p->y, i, u, p->ys, whole, v_sub(drop(x, j->m, k.t, k.unit), j->L));
+        const vec x = load_at(k, p->x, i, u, p->xs, whole, 0);
+        store_at(k, p->y, i, u, p->ys, whole, logarithm_of(k, x, all + owner(k, u)));
     }
+}
+
+/* A row that stays in no cache is written past all of them, by aligned vectors: a line that is stored into is read from
+   memory first (docs/decisions/0035). */
+CSM_INLINE void stream_log_softmax(batch k, const logarithm *j)
+{
+    const strand p = strand_of(k, 0);
+    const span own = own_span(k);
+    const ptrdiff_t end = own.end < k.count ? own.end * V_LANES : k.b->n, left = end - own.begin * V_LANES;
+    ptrdiff_t i = own.begin * V_LANES, head = misaligned(p.y + i, V_LANES);
+    head = head < left ? head : left;
+    v_store_n(p.y + i, logarithm_of(k, v_load_n(p.x + i, head, 0), j), head);
+    for (i += head; i + V_LANES <= end; i += V_LANES)
+        v_stream(p.y + i, logarithm_of(k, v_load(p.x + i), j));
+    v_store_n(p.y + i, logarithm_of(k, v_load_n(p.x + i, end - i, 0), j), end - i);
+    v_drain();
 }
 
 CSM_INLINE void log_softmax_body(batch k)
 {
     logarithm j[WIDTH];
     logarithms_of(k, j);
-    EACH_STRAND(k, logarithm, j, EACH_VECTOR(k, own_span(k), log_softmax_step(k, &p, i, count, whole, mine)));
+    if (V_LANES > 1 && k.along && !k.stays && !k.cached && k.b->y != k.b->x)
+        stream_log_softmax(k, j);
+    else
+        EACH_STRAND(k, logarithm, j, EACH_VECTOR(k, own_span(k), log_softmax_step(k, &p, i, count, whole, mine)));
 }
 
 /* r = m/T + L; where m is infinite, m, unless the row holds a NaN. */

@@ -22,12 +22,6 @@ CSM_INLINE int pays_to_stream(const csm_block *b, ptrdiff_t adjacent, int lines)
            && b->walked * b->n >= STREAM_BYTES / SIZE;
 }
 
-/* Elements from y to where `unit` of them, a vector or a cache line, are aligned. */
-CSM_INLINE ptrdiff_t misaligned(const elem *y, ptrdiff_t unit)
-{
-    return (unit - (ptrdiff_t)((uintptr_t)y / sizeof *y % (size_t)unit)) % unit;
-}
-
 /* What is computed; `op` and `unit` (T = 1) are constants wherever these functions are inlined. */
 typedef struct {
     int op, unit;

@@ -514,23 +514,3 @@ def test_several_axes_are_one(csm, function, axis):
     result = getattr(csm, function)(x, axis=axis)
     moved = result if axis is None else np.moveaxis(result, axis, range(-len(axis), 0))
     np.testing.assert_allclose(moved, expected, rtol=2e-6)
-
-
-@pytest.mark.parametrize("shape", [(1, 2700001), (41, 70001)])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_long_rows_of_log_softmax_are_those_in_place(csm, dtype, shape):
-    """In no cache a row is written past all of them, by aligned vectors; never in place."""
-    x = np.random.default_rng(0).normal(size=shape).astype(dtype)
-    expected, before = x.copy(), csm.get_num_threads()
-    csm.log_softmax(expected, out=expected)
-    try:
-        for threads in (1, before):
-            csm.set_num_threads(threads)
-            for begin in (0, 1, 13):
-                out = np.full(x.size + 14, 7, dtype)
-                y = out[begin : begin + x.size].reshape(shape)
-                csm.log_softmax(x, out=y)
-                np.testing.assert_array_equal(y, expected)
-                assert np.all(out[:begin] == 7) and np.all(out[begin + x.size :] == 7)
-    finally:
-        csm.set_num_threads(before)

@@ -217,7 +217,7 @@ CSM_INLINE int is_ignored(batch k, ptrdiff_t row)
     return k.b->ignores && k.b->label[(k.row + row) * k.b->slots] < 0;
 }
 
-/* The labels of the rows in a slot. */
+/* The labels of the rows in a slot, rounded: only those of few classes are compared, of others the sign counts. */
 CSM_INLINE vec labels_in(batch k, ptrdiff_t slot)
 {
     const csm_block *b = k.b;

@@ -6,7 +6,6 @@
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <string.h>
 
 /* Labels that are read before they are checked. */
 enum { BATCH = 128 };

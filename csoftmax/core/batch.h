@@ -37,6 +37,7 @@ typedef struct {
     const temper *t;
     int along, unit;
     int width;                      /* of a statistic: vectors, WIDTH or 1                          */
+    int lone;                       /* along: the only row of a call, a short one                   */
     int asks;                       /* for what the next strand reads and writes                    */
     int stays;                      /* along: a row stays in the cache from one pass to the next    */
     int cached;                     /* along: the arrays are likely to be in a cache                */
@@ -51,10 +52,28 @@ CSM_INLINE batch batch_of(const csm_block *b, ptrdiff_t row, ptrdiff_t rows, con
     const int arrays = 1 + (b->y && b->y != b->x) + (b->g != NULL) + (b->h != NULL);
     const int alike = b->ys == b->xs && (!b->g || b->gs == b->xs);
     batch k = {b, row, rows, along ? b->n / V_LANES : 0,
-               along ? (b->n + V_LANES - 1) / V_LANES : b->n, along ? b->n % V_LANES : rows, t, along, unit, width,
+               along ? (b->n + V_LANES - 1) / V_LANES : b->n, along ? b->n % V_LANES : rows, t, along, unit, width, 0,
                !along || (alike && bytes <= SHORT_ROW && bytes * b->walked > CACHED_ARRAY),
                along && bytes <= CACHED_ARRAY,
                along && arrays * bytes * b->walked <= LAST_CACHE, NULL, 0};
+    return k;
+}
+
+/* The only row of a call, if it is short, unless it has a temperature. Its code is that of all rows without what there
+   is for more of them, for long ones and for teams: half the instructions (docs/decisions/0038). */
+enum { LONE_VECTORS = 16 };
+
+CSM_INLINE int is_lone(const csm_block *b)
+{
+    return V_LANES > 1 && b->all_rows == 1 && b->n <= LONE_VECTORS * V_LANES && csm_is_unit(b) && !b->team;
+}
+
+CSM_INLINE batch lone_row(const csm_block *b, const temper *t, vec *max)
+{
+    batch k = batch_of(b, 0, 1, t, 1, 1, 1);
+    k.lone = k.cached = 1;
+    k.asks = k.stays = 0;
+    k.max = max;
     return k;
 }
 
@@ -132,6 +151,9 @@ CSM_INLINE ptrdiff_t misaligned(const elem *y, ptrdiff_t unit)
     return (unit - (ptrdiff_t)((uintptr_t)y / sizeof *y % (size_t)unit)) % unit;
 }
 
+/* Those that share the only row of a block; NULL: the caller is alone. */
+CSM_INLINE const csm_team *team_of(batch k) { return k.along && !k.lone ? k.b->team : NULL; }
+
 /* Vectors [begin, end) of a strand. */
 typedef struct { ptrdiff_t begin, end; } span;
 
@@ -140,7 +162,7 @@ CSM_INLINE ptrdiff_t parts_of(batch k) { return (k.count + CSM_PART - 1) / CSM_P
 /* The vectors of the calling thread: all, or its parts of a row that a team shares. */
 CSM_INLINE span own_span(batch k)
 {
-    const csm_team *team = k.along ? k.b->team : NULL;
+    const csm_team *team = team_of(k);
     span v = {0, k.count};
     if (team) {
         v.begin = parts_of(k) * team->me / team->threads * CSM_PART;
@@ -155,12 +177,13 @@ CSM_INLINE span whole_span(batch k) { return (span){0, k.count}; }
 /* Waits for the others of a team. */
 CSM_INLINE void meet(batch k)
 {
-    if (k.along && k.b->team)
-        k.b->team->meet(k.b->team->place);
+    const csm_team *team = team_of(k);
+    if (team)
+        team->meet(team->place);
 }
 
 /* Whether the caller writes what there is one of in a row. */
-CSM_INLINE int leads(batch k) { return !(k.along && k.b->team) || k.b->team->me == 0; }
+CSM_INLINE int leads(batch k) { return !team_of(k) || team_of(k)->me == 0; }
 
 /* A statement for the vectors of a span, `count` from the i-th on: along, whole ones, V_GROUP at a time while there are
    so many, then one by one, and the last one if it is not whole; across, those of a class, whole in a wide batch.
@@ -176,7 +199,7 @@ CSM_INLINE int leads(batch k) { return !(k.along && k.b->team) || k.b->team->me 
             }                                                                           \
             break;                                                                      \
         }                                                                               \
-        for (; (k).along && i + V_GROUP <= full; i += V_GROUP) {                        \
+        for (; (k).along && !(k).lone && i + V_GROUP <= full; i += V_GROUP) {           \
             enum { count = V_GROUP, whole = 1 };                                        \
             statement;                                                                  \
         }                                                                               \
@@ -195,21 +218,23 @@ CSM_INLINE int leads(batch k) { return !(k.along && k.b->team) || k.b->team->me 
 #define EACH_STRAND(k, type, all, statement)                                            \
     do {                                                                                \
         enum { fields = sizeof(type) / sizeof(vec) };                                   \
+        const int spread = (k).along && !(k).lone;                                      \
         real lane[fields][V_LANES];                                                     \
-        for (int f = 0; (k).along && f < fields; f++)                                   \
+        for (int f = 0; spread && f < fields; f++)                                      \
             v_put(lane[f], ((const vec *)(all))[f]);                                    \
         for (ptrdiff_t r = 0; r < strands(k); r++) {                                    \
             const strand p = strand_of(k, r);                                           \
             vec of_row[fields];                                                         \
-            for (int f = 0; (k).along && f < fields; f++)                               \
+            for (int f = 0; spread && f < fields; f++)                                  \
                 of_row[f] = v_set(lane[f][r]);                                          \
-            const type *mine = (k).along ? (const type *)of_row : (all);                \
+            const type *mine = spread ? (const type *)of_row : (all);                   \
             statement;                                                                  \
         }                                                                               \
     } while (0)
 
 /* A number for each row; of one row in all lanes: a vector waits until a single number in it has reached the cache. */
 CSM_INLINE vec get_rows(batch k, const real *lane) { return k.rows == 1 ? v_set(lane[0]) : v_get(lane); }
+CSM_INLINE wide get_wide(batch k, const double *lane) { return k.rows == 1 ? w_set(lane[0]) : w_get(lane); }
 
 /* A row whose first label is negative takes no part in a loss; passes along skip it. */
 CSM_INLINE int is_ignored(batch k, ptrdiff_t row)

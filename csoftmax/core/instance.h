@@ -49,11 +49,25 @@ static ptrdiff_t batch_rows(const csm_block *b, int along)
 #define UNIT_KERNEL(name, body, ALONG)                      \
     static void name(const csm_block *b) { EACH_BATCH(body, ALONG, 1); }
 
-/* A kernel along rows that turns those of few classes; `wide` takes the others. */
-#define TURNING(name, wide, across)                         \
+/* A kernel for the only row of a call. */
+#define LONE_KERNEL(name, body)                             \
     static void name(const csm_block *b)                    \
     {                                                       \
-        if (pays_to_turn(b))                                \
+        const temper t = unit_temper();                     \
+        vec max;                                            \
+        const batch k = lone_row(b, &t, &max);              \
+        max_pass(k, &max);                                  \
+        body(k);                                            \
+    }
+
+/* A kernel along rows: the only one of a call is taken by `lone`, those of few classes are turned, and `wide` takes the
+   others. */
+#define ALONG_KERNEL(name, lone, wide, across)              \
+    static void name(const csm_block *b)                    \
+    {                                                       \
+        if (is_lone(b))                                     \
+            lone(b);                                        \
+        else if (pays_to_turn(b))                           \
             turned(b, across);                              \
         else                                                \
             wide(b);                                        \
@@ -61,34 +75,40 @@ static ptrdiff_t batch_rows(const csm_block *b, int along)
 
 KERNEL(softmax_wide, softmax_body, 1)
 KERNEL(softmax_across, softmax_body, 0)
-TURNING(softmax_along, softmax_wide, softmax_across)
+LONE_KERNEL(softmax_lone, softmax_body)
+ALONG_KERNEL(softmax_along, softmax_lone, softmax_wide, softmax_across)
 KERNEL(log_softmax_wide, log_softmax_body, 1)
 KERNEL(log_softmax_across, log_softmax_body, 0)
-TURNING(log_softmax_along, log_softmax_wide, log_softmax_across)
+LONE_KERNEL(log_softmax_lone, log_softmax_body)
+ALONG_KERNEL(log_softmax_along, log_softmax_lone, log_softmax_wide, log_softmax_across)
 KERNEL(logsumexp_wide, logsumexp_body, 1)
 KERNEL(logsumexp_across, logsumexp_body, 0)
-TURNING(logsumexp_along, logsumexp_wide, logsumexp_across)
+LONE_KERNEL(logsumexp_lone, logsumexp_body)
+ALONG_KERNEL(logsumexp_along, logsumexp_lone, logsumexp_wide, logsumexp_across)
 KERNEL(entropy_wide, entropy_body, 1)
 KERNEL(entropy_across, entropy_body, 0)
-TURNING(entropy_along, entropy_wide, entropy_across)
+ALONG_KERNEL(entropy_along, entropy_wide, entropy_wide, entropy_across)
 KERNEL(selective_wide, selective_body, 1)
 KERNEL(selective_across, selective_body, 0)
-TURNING(selective_along, selective_wide, selective_across)
+ALONG_KERNEL(selective_along, selective_wide, selective_wide, selective_across)
 KERNEL(label_wide, label_body, 1)
 KERNEL(label_across, label_body, 0)
-TURNING(label_along, label_wide, label_across)
+LONE_KERNEL(label_lone, label_body)
+ALONG_KERNEL(label_along, label_lone, label_wide, label_across)
 UNIT_KERNEL(probability_wide, probability_body, 1)
 UNIT_KERNEL(probability_across, probability_body, 0)
-TURNING(probability_along, probability_wide, probability_across)
+LONE_KERNEL(probability_lone, probability_body)
+ALONG_KERNEL(probability_along, probability_lone, probability_wide, probability_across)
 KERNEL(dense_wide, dense_body, 1)
 KERNEL(dense_across, dense_body, 0)
-TURNING(dense_along, dense_wide, dense_across)
+ALONG_KERNEL(dense_along, dense_wide, dense_wide, dense_across)
 UNIT_KERNEL(label_hessian_wide, label_hessian_body, 1)
 UNIT_KERNEL(label_hessian_across, label_hessian_body, 0)
-TURNING(label_hessian_along, label_hessian_wide, label_hessian_across)
+LONE_KERNEL(label_hessian_lone, label_hessian_body)
+ALONG_KERNEL(label_hessian_along, label_hessian_lone, label_hessian_wide, label_hessian_across)
 UNIT_KERNEL(dense_hessian_wide, dense_hessian_body, 1)
 UNIT_KERNEL(dense_hessian_across, dense_hessian_body, 0)
-TURNING(dense_hessian_along, dense_hessian_wide, dense_hessian_across)
+ALONG_KERNEL(dense_hessian_along, dense_hessian_wide, dense_hessian_wide, dense_hessian_across)
 
 /* Of labels alone; of probabilities as they are, at T = 1; of all that is smoothed or weighted, labels too. */
 static void label_loss_along(const csm_block *b) { b->smooth != 0 ? dense_along(b) : label_along(b); }

@@ -33,7 +33,7 @@ CSM_INLINE wide scales_of(batch k, vec *lift)
         lifts[i] = lift_for(scale[i]);
     }
     *lift = get_rows(k, lifts);
-    return w_get(scale);
+    return get_wide(k, scale);
 }
 
 /* Where row i of a batch has the class j. */
@@ -105,7 +105,9 @@ static CSM_SHARED void find_labels_wide(const csm_block *b, ptrdiff_t row, ptrdi
 
 CSM_INLINE void labels_at(batch k, ptrdiff_t slot, labelled *l)
 {
-    if (k.width > 1)
+    if (k.lone)
+        find_in(k, slot, l);
+    else if (k.width > 1)
         find_labels_wide(k.b, k.row, k.rows, slot, l);
     else
         find_labels(k.b, k.row, k.rows, k.along, slot, l);
@@ -161,7 +163,7 @@ CSM_INLINE wide weights_of(batch k)
         return w_set(1);
     for (ptrdiff_t i = 0; i < k.rows; i++)
         weight[i] = k.b->sample_weight[k.row + i];
-    return w_get(weight);
+    return get_wide(k, weight);
 }
 
 /* The losses of a part, times the rows' weights; 0 of an ignored row. */

@@ -15,6 +15,17 @@ CSM_INLINE void softmax_body(batch k)
 /* Three maps need of the summary no more than this. They share one function for each layout and T = 1 or not. */
 typedef struct { vec m, ratio; } gist;
 
+CSM_INLINE void gist_in(batch k, gist *a)
+{
+    shift s[WIDTH];
+    sums e[WIDTH];
+    summary all[WIDTH];
+    shift_rows(k, s);
+    exp_pass(k, s, SPLIT, e);
+    summarise(k, s, e, all);
+    EACH_PART(u, k) a[u] = (gist){s[u].m, all[u].ratio};
+}
+
 #define GIST(name, ALONG, UNIT, WIDE)                                                               \
     static CSM_SHARED void name(const csm_block *b, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t next, vec *max, \
                                 const temper *t, gist *a)                                           \
@@ -23,13 +34,7 @@ typedef struct { vec m, ratio; } gist;
         batch k = batch_of(b, row, rows, UNIT ? &one : t, ALONG, UNIT, WIDE);                       \
         k.max = max;                                                                                \
         k.next = next;                                                                              \
-        shift s[WIDTH];                                                                             \
-        sums e[WIDTH];                                                                              \
-        summary all[WIDTH];                                                                         \
-        shift_rows(k, s);                                                                           \
-        exp_pass(k, s, SPLIT, e);                                                                   \
-        summarise(k, s, e, all);                                                                    \
-        EACH_PART(u, k) a[u] = (gist){s[u].m, all[u].ratio};                                        \
+        gist_in(k, a);                                                                              \
     }
 
 GIST(gist_along_unit, 1, 1, 1)
@@ -41,7 +46,9 @@ GIST(gist_wide, 0, 0, WIDTH)
 
 CSM_INLINE void gist_of(batch k, gist *a)
 {
-    if (k.unit)
+    if (k.lone)
+        gist_in(k, a);
+    else if (k.unit)
         (k.along ? gist_along_unit : k.width > 1 ? gist_wide_unit : gist_across_unit)
             (k.b, k.row, k.rows, k.next, k.max, NULL, a);
     else

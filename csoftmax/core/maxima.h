@@ -9,7 +9,7 @@ CSM_INLINE void max_step(batch k, const strand *p, ptrdiff_t i, int count, int w
 /* The largest of what the threads of a team found, in all lanes. */
 CSM_INLINE vec team_max(batch k, vec m)
 {
-    const csm_team *team = k.b->team;
+    const csm_team *team = team_of(k);
     if (!team)
         return m;
     team->exchange[team->me * CSM_EXCHANGE] = v_first(m);
@@ -54,7 +54,10 @@ MAX_PASS(max_wide, 0, WIDTH)
 
 CSM_INLINE void max_pass(batch k, vec *max)
 {
-    (k.along ? max_along : k.width > 1 ? max_wide : max_across)(k.b, k.row, k.rows, max);
+    if (k.lone)
+        max_in(k, max);
+    else
+        (k.along ? max_along : k.width > 1 ? max_wide : max_across)(k.b, k.row, k.rows, max);
 }
 
 /* A batch of those that go up to row `end`, `most` rows each, with its largest logits: along, in the caches, those of

@@ -78,7 +78,7 @@ CSM_INLINE void reduce_step(batch k, const strand *p, ptrdiff_t i, int count, in
                             const shift *s, int what, reduced *to)
 {
     vec x[4];
-    if (whole)
+    if (whole && !k.lone)
         fetch_next(k, p, i, count, what);
     EACH(u, count) x[u] = load_at(k, p->x, i, u, p->xs, whole, -INFINITY);
     reduce_many(to, x, count, s, !k.along, k.t, k.unit);
@@ -139,7 +139,7 @@ CSM_INLINE void exp_span(batch k, const strand *p, span v, const shift *s, int w
 {
     /* 16 registers are too few beside a Hessian. */
     const int overlaps = V_TABLE > 1 || (V_LANES > 1 && !(what & HESSIAN));
-    if (overlaps && k.along && k.cached)
+    if (overlaps && k.along && !k.lone && k.cached)
         v.begin = exp_run(k, p, v.begin, k.full < v.end ? k.full : v.end, s, what, sum);
     EACH_VECTOR(k, v, exp_whole(k, p, i, count, whole, s, what, sum));
 }
@@ -215,7 +215,7 @@ CSM_INLINE void exp_pass(batch k, const shift *s, int what, sums *sum)
     }
     const int alone = k.rows == 1;
     const span own = own_span(k);
-    const ptrdiff_t pieces = alone ? (own.end - own.begin + CSM_PART - 1) / CSM_PART : k.rows;
+    const ptrdiff_t pieces = k.lone ? 1 : alone ? (own.end - own.begin + CSM_PART - 1) / CSM_PART : k.rows;
     real count[V_LANES] = {0}, c[V_LANES], base[V_LANES], floor[V_LANES], m[V_LANES];
     double other[W_SIZE] = {0}, drops[W_SIZE] = {0}, mass[W_SIZE] = {0};
     sums all = sums_of_nothing();
@@ -225,7 +225,7 @@ CSM_INLINE void exp_pass(batch k, const shift *s, int what, sums *sum)
         if (skips(k, r))
             continue;
         const strand p = strand_of(k, r);
-        const shift mine = {v_set(c[r]), v_set(base[r]), v_set(floor[r]), v_set(m[r])};
+        const shift mine = k.lone ? *s : (shift){v_set(c[r]), v_set(base[r]), v_set(floor[r]), v_set(m[r])};
         span piece = own;
         sums these = sums_of_nothing();
         if (alone) {
@@ -243,7 +243,7 @@ CSM_INLINE void exp_pass(batch k, const shift *s, int what, sums *sum)
                 w_put_first(drops + r, these.drops);
             if (what & DENSE)
                 w_put_first(mass + r, these.mass);
-        } else if (k.b->team) {
+        } else if (team_of(k)) {
             give_part(k, piece.begin / CSM_PART, &these);
         } else {
             all = i ? sums_together(&all, &these) : these;
@@ -251,7 +251,7 @@ CSM_INLINE void exp_pass(batch k, const shift *s, int what, sums *sum)
     }
     look_ahead(k);
     if (alone)
-        *sum = over_lanes(k.b->team ? team_sums(k) : all, what);
+        *sum = over_lanes(team_of(k) ? team_sums(k) : all, what);
     else
         *sum = (sums){w_get(other), v_get(count), v_set(0), w_get(drops), w_get(mass)};
 }
@@ -262,7 +262,7 @@ typedef struct {
     wide rest, S;           /* the sum without one max, and with it                                     */
 } summary;
 
-static CSM_SHARED void complete(summary *a, const sums *e, int width)
+CSM_INLINE void complete_in(summary *a, const sums *e, int width)
 {
     for (int u = 0; u < width; u++) {
         a[u].rest = w_add_product(e[u].other, v_sub(e[u].count, v_set(1)), a[u].top);
@@ -271,10 +271,12 @@ static CSM_SHARED void complete(summary *a, const sums *e, int width)
     }
 }
 
+static CSM_SHARED void complete(summary *a, const sums *e, int width) { complete_in(a, e, width); }
+
 CSM_INLINE void summarise(batch k, const shift *s, const sums *e, summary *a)
 {
     EACH_PART(u, k) a[u].top = k.along ? v_exp(s[u].m, &s[u], k.t, k.unit) : e[u].top;
-    complete(a, e, k.width);
+    (k.lone ? complete_in : complete)(a, e, k.width);
 }
 
 /* y = e a + c f: a as hi + lo, and f, a number per row; c only where DENSE. Ignored rows get 0 where IGNORES. */

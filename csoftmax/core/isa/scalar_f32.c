@@ -1,6 +1,7 @@
 /* The scalar kernels for float32. */
 #include "../kernels.h"
 #include "target.h"
+SMALL_CODE
 #define CSM_ISA "scalar"
 #define CSM_TABLE csm_f32_scalar
 #include "../math/product.h"

@@ -1,6 +1,7 @@
 /* The scalar kernels for float64. */
 #include "../kernels.h"
 #include "target.h"
+SMALL_CODE
 #define CSM_ISA "scalar"
 #define CSM_TABLE csm_f64_scalar
 #include "../math/product.h"

@@ -92,6 +92,20 @@ cdef ndarray new_or_given(object out, ndarray x, int ndim, Py_ssize_t *shape):
     return y
 
 
+cdef ndarray doubles(object a, int ndim, const Py_ssize_t *shape, object apart_from):
+    """A float16, float32 or float64 array of this shape as native float64 in C order; None for anything else, or where
+    it shares memory with an array that is written, unless that is None."""
+    cdef int i
+    if not is_plain(a) or code_of(<ndarray>a) > CSM_F16 or cnp.PyArray_NDIM(<ndarray>a) != ndim:
+        return None
+    for i in range(ndim):
+        if cnp.PyArray_DIM(<ndarray>a, i) != shape[i]:
+            return None
+    if apart_from is not None and not apart(<ndarray>a, <ndarray>apart_from):
+        return None
+    return cnp.PyArray_FROMANY(a, cnp.NPY_FLOAT64, ndim, ndim, cnp.NPY_ARRAY_CARRAY_RO | cnp.NPY_ARRAY_NOTSWAPPED)
+
+
 cdef void start(frame *f, csm_op op, ndarray x, int axis) noexcept:
     """A call on a plain array, with one class axis."""
     cdef int i, k = 0
@@ -183,12 +197,13 @@ cdef plain_jacobian(object p, object axis, object temperature, object out):
 
 
 cdef plain_loss(object logits, object target, object axis, object ignore_index, object label_smoothing,
-                object z_loss, object softcap, object temperature, object reduction, bint return_grad, object out):
-    """The loss of targets that match the logits exactly; (loss, gradient) if `return_grad`."""
+                object z_loss, object softcap, object temperature, object reduction, bint return_grad, object out,
+                object weight, object sample_weight):
+    """The loss of targets and weights that match the logits exactly; (loss, gradient) if `return_grad`."""
     cdef frame f
     cdef csm_call *c = &f.call
     cdef int i, k, ndim, how = reduction_of(reduction) if type(reduction) is str else -1
-    cdef ndarray x, t, y = None, r = None
+    cdef ndarray x, t, y = None, r = None, w = None, s = None
     cdef double loss = 0
     cdef bint soft
     if how < 0 or not is_plain(logits) or not cnp.PyArray_CheckExact(target):
@@ -229,6 +244,16 @@ cdef plain_loss(object logits, object target, object axis, object ignore_index, 
         return None
     if y is not None:
         put(&f, &c.y, y, k)
+    if weight is not None:
+        w = doubles(weight, 1, f.shape + c.ndim, out)
+        if w is None:
+            return None
+        put(&f, &c.weight, w, -1)
+    if sample_weight is not None:
+        s = doubles(sample_weight, c.ndim, f.shape, out)
+        if s is None:
+            return None
+        put(&f, &c.sample_weight, s, -1)
     c.reduction = <csm_reduction>how
     if how == CSM_NONE:
         r = cnp.PyArray_EMPTY(
@@ -242,11 +267,11 @@ cdef plain_loss(object logits, object target, object axis, object ignore_index, 
     return (result, y) if return_grad else result
 
 
-cdef plain_hessian(object raw, object y, object hessian, object eps, object out):
-    """(gradient, Hessian) of labels or probabilities that match the scores exactly, without weights."""
+cdef plain_hessian(object raw, object y, object sample_weight, object hessian, object eps, object out):
+    """(gradient, Hessian) of labels or probabilities, and weights, that match the scores exactly."""
     cdef frame f
     cdef csm_call *c = &f.call
-    cdef ndarray x, t, grad, hess
+    cdef ndarray x, t, grad, hess, s = None
     cdef int rule = hessian_of(hessian) if type(hessian) is str else -1
     if rule < 0 or not is_plain(raw) or not cnp.PyArray_CheckExact(y):
         return None
@@ -275,6 +300,11 @@ cdef plain_hessian(object raw, object y, object hessian, object eps, object out)
             return None
     put(&f, &c.y, grad, 1)
     put(&f, &c.h, hess, 1)
+    if sample_weight is not None:
+        s = doubles(sample_weight, 1, f.shape, None if out is None else grad)
+        if s is None or (out is not None and not apart(s, hess)):
+            return None
+        put(&f, &c.sample_weight, s, -1)
     go(&f, cnp.PyArray_SIZE(x), t, "y")
     return grad, hess
 
@@ -364,9 +394,9 @@ def thin_cross_entropy(function):
                       label_smoothing=0.0, z_loss=0.0, softcap=None, temperature=1.0, reduction="mean",
                       normalizer=None, return_grad=False, out=None):
         result = None
-        if weight is None and sample_weight is None and normalizer is None:
+        if normalizer is None:
             result = plain_loss(logits, target, axis, ignore_index, label_smoothing, z_loss, softcap, temperature,
-                                reduction, return_grad, out)
+                                reduction, return_grad, out, weight, sample_weight)
         if result is not None:
             return result
         return function(
@@ -380,7 +410,7 @@ def thin_cross_entropy(function):
 def thin_softmax_grad_hess(function):
     @wraps(function)
     def softmax_grad_hess(raw, y, *, sample_weight=None, hessian="diagonal", eps=1e-16, out=None):
-        pair = plain_hessian(raw, y, hessian, eps, out) if sample_weight is None else None
+        pair = plain_hessian(raw, y, sample_weight, hessian, eps, out)
         if pair is None:
             return function(raw, y, sample_weight=sample_weight, hessian=hessian, eps=eps, out=out)
         return pair

@@ -234,7 +234,6 @@ CSM_INLINE int leads(batch k) { return !team_of(k) || team_of(k)->me == 0; }
 
 /* A number for each row; of one row in all lanes: a vector waits until a single number in it has reached the cache. */
 CSM_INLINE vec get_rows(batch k, const real *lane) { return k.rows == 1 ? v_set(lane[0]) : v_get(lane); }
-CSM_INLINE wide get_wide(batch k, const double *lane) { return k.rows == 1 ? w_set(lane[0]) : w_get(lane); }
 
 /* A row whose first label is negative takes no part in a loss; passes along skip it. */
 CSM_INLINE int is_ignored(batch k, ptrdiff_t row)

@@ -10,30 +10,47 @@
    Never logsumexp - x_t, which cancels: (m - x_t)/T and L_m = log1p(rest/e_m) are both at least 0. And the gradient of
    a single label, p_t - 1, is -rest/S, rest the sum of the others. */
 
-/* A gradient scaled down needs the less of a lift, and scale/S would underflow under all of it. */
-CSM_INLINE real lift_for(double scale)
+/* What is given with the rows, a number each; lanes past them have the first. */
+CSM_INLINE vec given(batch k, const real *a)
 {
-    const int n = exponent_of(scale);
-    return (real)(n >= 0 ? EXP_LIFT : n > -EXP_LIFT ? EXP_LIFT + n : 0);
+    real lane[V_LANES];
+    a += k.row;
+    if (k.rows == V_LANES)
+        return v_get(a);
+    if (k.rows == 1)
+        return v_set(*a);
+    for (ptrdiff_t i = 0; i < V_LANES; i++)
+        lane[i] = a[i < k.rows ? i : 0];
+    return v_get(lane);
 }
 
-/* s/(T D) of each row of a part, and the lift it leaves room for. */
+CSM_INLINE wide given_wide(batch k, const double *a)
+{
+    double lane[W_SIZE];
+    a += k.row;
+    if (k.rows == V_LANES)
+        return w_load(a);
+    if (k.rows == 1)
+        return w_set(*a);
+    for (ptrdiff_t i = 0; i < V_LANES; i++)
+        lane[i] = a[i < k.rows ? i : 0];
+    return w_load(lane);
+}
+
+/* s/(T D) of each row of a part, and the lift it leaves room for: a gradient scaled down needs the less of a lift, and
+   scale/S would underflow under all of it. */
 CSM_INLINE wide scales_of(batch k, vec *lift)
 {
     const csm_block *b = k.b;
-    double scale[W_SIZE] = {0};
-    real lifts[V_LANES] = {0};
-    if (!b->sample_weight && !b->temperatures) {
-        *lift = v_set(lift_for(b->scale));
-        return w_set(b->scale);
-    }
-    for (ptrdiff_t i = 0; i < k.rows; i++) {
-        scale[i] = b->scale * (b->sample_weight ? b->sample_weight[k.row + i] : 1)
-                   / (b->temperatures ? b->temperatures[k.row + i] : 1);
-        lifts[i] = lift_for(scale[i]);
-    }
-    *lift = get_rows(k, lifts);
-    return get_wide(k, scale);
+    const vec most = v_set(EXP_LIFT);
+    wide scale = w_set(b->scale);
+    if (b->sample_weight)
+        scale = w_double(w_mul(scale, given_wide(k, b->sample_weight)));
+    if (b->temperatures)
+        scale = w_double(w_div(scale, given_wide(k, b->temperatures)));
+    const vec size = v_min(v_abs(w_round(scale)), v_set(1));
+    *lift = v_max(v_min(v_add(v_exponent(size), v_set(EXP_LIFT + 1)), most), v_set(0));
+    return scale;
 }
 
 /* Where row i of a batch has the class j. */
@@ -55,14 +72,15 @@ typedef struct { vec label, logit, coefficient; } labelled;
 CSM_INLINE labelled label_of(batch k, ptrdiff_t slot)
 {
     const csm_block *b = k.b;
-    const vec zero = v_set(0);
+    const vec zero = v_set(0), label = labels_in(k, slot);
     real coefficient[V_LANES] = {0};
-    for (ptrdiff_t i = 0; b->coefficient && i < k.rows; i++)
-        coefficient[i] = ((const real *)b->coefficient)[(k.row + i) * b->slots + slot];
-    labelled l = {labels_in(k, slot), zero, get_rows(k, coefficient)};
     if (!b->coefficient)
-        l.coefficient = v_keep(v_le(zero, l.label), v_set(1));
-    return l;
+        return (labelled){label, zero, v_keep(v_le(zero, label), v_set(1))};
+    if (b->slots == 1)
+        return (labelled){label, zero, given(k, b->coefficient)};
+    for (ptrdiff_t i = 0; i < k.rows; i++)
+        coefficient[i] = ((const real *)b->coefficient)[(k.row + i) * b->slots + slot];
+    return (labelled){label, zero, get_rows(k, coefficient)};
 }
 
 CSM_INLINE void find_step(batch k, const strand *p, ptrdiff_t i, int count, int whole, labelled *l)
@@ -155,21 +173,10 @@ CSM_INLINE wide rest_without(batch k, const summary *a, vec x, const shift *s)
     return w_add(w_add(a->rest, v_sub(v_set(0), e)), v_keep(below, a->top));
 }
 
-/* The sample weights of the rows of a part. */
-CSM_INLINE wide weights_of(batch k)
-{
-    double weight[W_SIZE] = {0};
-    if (!k.b->sample_weight)
-        return w_set(1);
-    for (ptrdiff_t i = 0; i < k.rows; i++)
-        weight[i] = k.b->sample_weight[k.row + i];
-    return get_wide(k, weight);
-}
-
 /* The losses of a part, times the rows' weights; 0 of an ignored row. */
 CSM_INLINE void store_loss(batch k, wide loss)
 {
-    const vec r = w_round(k.b->sample_weight ? w_mul(loss, weights_of(k)) : loss);
+    const vec r = w_round(k.b->sample_weight ? w_mul(loss, given_wide(k, k.b->sample_weight)) : loss);
     store_result(k, v_keep(v_ne(alive_of(k), v_set(0)), r));
 }
 

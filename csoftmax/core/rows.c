@@ -109,26 +109,28 @@ static csm_status take_labels(plan *p)
     return CSM_OK;
 }
 
-/* What each label counts: its probability times its class's weight times what smoothing leaves of it. */
+/* What a label counts besides its probability: its class's weight times what smoothing leaves of it. */
+static double counts_of(const csm_call *c, ptrdiff_t label)
+{
+    const double *weight = c->weight.data;
+    return label < 0 ? 0 : (1 - c->label_smoothing) * (weight ? weight[label] : 1);
+}
+
 static void take_coefficients(plan *p)
 {
     const csm_call *c = p->call;
+    const ptrdiff_t *label = p->given.label;
     const lines l = lines_of(p);
-    const double *weight = c->weight.data;
-    for (ptrdiff_t i = 0; i * l.inner < p->count; i++)
+    for (ptrdiff_t at = 0; !c->prob.data && at < p->count * p->slots; at++)
+        csm_put(p->given.coefficient, c->dtype, at, counts_of(c, label[at]));
+    for (ptrdiff_t i = 0; c->prob.data && i * l.inner < p->count; i++)
         for (ptrdiff_t j = 0; j < l.inner; j++)
             for (ptrdiff_t slot = 0; slot < p->slots; slot++) {
-                const ptrdiff_t at = (line_start(p, i, &l) + j * l.step) * p->slots + slot, label = p->given.label[at];
-                double counts = 1 - c->label_smoothing;
-                if (c->prob.data) {
-                    double prob;
-                    memcpy(&prob, line_of(p, &c->prob, i, &l) + j * last_stride(p, &c->prob)
-                                  + (c->slots ? slot * c->prob.stride[c->ndim] : 0), sizeof prob);
-                    counts *= prob;
-                }
-                if (weight && label >= 0)
-                    counts *= weight[label];
-                csm_put(p->given.coefficient, c->dtype, at, label < 0 ? 0 : counts);
+                const ptrdiff_t at = (line_start(p, i, &l) + j * l.step) * p->slots + slot;
+                double prob;
+                memcpy(&prob, line_of(p, &c->prob, i, &l) + j * last_stride(p, &c->prob)
+                              + (c->slots ? slot * c->prob.stride[c->ndim] : 0), sizeof prob);
+                csm_put(p->given.coefficient, c->dtype, at, label[at] < 0 ? 0 : prob * counts_of(c, label[at]));
             }
 }
 

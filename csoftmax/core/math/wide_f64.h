@@ -9,6 +9,7 @@ CSM_INLINE wide w_get(const double *p) { wide w = {v_get(p), v_get(p + V_LANES)}
 CSM_INLINE void w_put(double *p, wide w) { v_put(p, w.hi); v_put(p + V_LANES, w.lo); }
 CSM_INLINE void w_put_first(double *p, wide w) { *p = v_first(w.hi); p[V_LANES] = v_first(w.lo); }
 CSM_INLINE wide w_of(vec a) { wide w = {a, v_set(0)}; return w; }
+CSM_INLINE wide w_load(const double *p) { return w_of(v_get(p)); }
 CSM_INLINE wide w_set(double a) { return w_of(v_set(a)); }
 CSM_INLINE wide w_zero(void) { return w_set(0); }
 
@@ -70,6 +71,7 @@ CSM_INLINE wide w_div(wide a, wide b)
 /* An infinite sum has no low part: its error term is NaN. */
 CSM_INLINE vec w_round(wide w) { return v_add(w.hi, v_keep(v_lt(v_abs(w.hi), v_set(INFINITY)), w.lo)); }
 
+CSM_INLINE wide w_double(wide w) { return w_of(w_round(w)); }
 CSM_INLINE vec w_ratio(wide w, vec a) { return v_div(w_round(w), a); }
 
 CSM_INLINE void w_split(wide w, vec *hi, vec *lo)

@@ -143,6 +143,8 @@ CSM_INLINE vec v_lanes(void) { return _mm256_setr_ps(0, 1, 2, 3, 4, 5, 6, 7); }
 
 CSM_INLINE wide w_set(double a) { wide w = {_mm256_set1_pd(a), _mm256_set1_pd(a)}; return w; }
 CSM_INLINE wide w_get(const double *p) { wide w = {_mm256_loadu_pd(p), _mm256_loadu_pd(p + 4)}; return w; }
+CSM_INLINE wide w_load(const double *p) { return w_get(p); }
+CSM_INLINE wide w_double(wide w) { return w; }
 CSM_INLINE void w_put(double *p, wide w) { _mm256_storeu_pd(p, w.a); _mm256_storeu_pd(p + 4, w.b); }
 CSM_INLINE void w_put_first(double *p, wide w) { *p = _mm256_cvtsd_f64(w.a); }
 CSM_INLINE wide w_zero(void) { return w_set(0); }

@@ -131,6 +131,8 @@ CSM_INLINE vec v_lanes(void)
 
 CSM_INLINE wide w_set(double a) { wide w = {_mm512_set1_pd(a), _mm512_set1_pd(a)}; return w; }
 CSM_INLINE wide w_get(const double *p) { wide w = {_mm512_loadu_pd(p), _mm512_loadu_pd(p + 8)}; return w; }
+CSM_INLINE wide w_load(const double *p) { return w_get(p); }
+CSM_INLINE wide w_double(wide w) { return w; }
 CSM_INLINE void w_put(double *p, wide w) { _mm512_storeu_pd(p, w.a); _mm512_storeu_pd(p + 8, w.b); }
 CSM_INLINE void w_put_first(double *p, wide w) { *p = _mm512_cvtsd_f64(w.a); }
 CSM_INLINE wide w_zero(void) { return w_set(0); }

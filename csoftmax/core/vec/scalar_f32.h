@@ -113,6 +113,8 @@ CSM_INLINE real v_first(vec a) { return a; }
 CSM_INLINE vec v_lanes(void) { return 0; }
 
 CSM_INLINE wide w_get(const double *p) { return *p; }
+CSM_INLINE wide w_load(const double *p) { return w_get(p); }
+CSM_INLINE wide w_double(wide w) { return w; }
 CSM_INLINE void w_put(double *p, wide w) { *p = w; }
 CSM_INLINE void w_put_first(double *p, wide w) { *p = w; }
 CSM_INLINE wide w_zero(void) { return 0; }

@@ -219,6 +219,7 @@ def selective_log_softmax(x, index, axis=-1, *, temperature=1.0, dtype=None, out
     return target.finish()
 
 
+@_core.thin_softmax_entropy
 def softmax_entropy(x, axis=-1, *, temperature=1.0, where=None, keepdims=False, dtype=None, out=None):
     """Compute the entropy of softmax, ``-sum(p * log(p))`` with ``p = softmax(x/T)``, in nats.
 

@@ -151,26 +151,35 @@ cdef plain_map(csm_op op, object x, object g, object axis, object temperature, o
     return y
 
 
-cdef plain_logsumexp(object a, object axis, object out):
-    """Along one axis, or over all of an array in C order."""
+cdef plain_reduction(csm_op op, object a, object axis, object temperature, bint keepdims, object out):
+    """A number per row, along one axis, or of all of an array in C order."""
     cdef frame f
+    cdef double t = positive(temperature)
+    cdef Py_ssize_t[CSM_MAX_NDIM] kept
     cdef ndarray x, r
-    cdef int k
-    if not is_plain(a):
+    cdef int i, k
+    cdef bint whole = axis is None
+    if t == 0 or not is_plain(a):
         return None
     x = a
-    if axis is None and cnp.PyArray_IS_C_CONTIGUOUS(x):
+    if whole and cnp.PyArray_IS_C_CONTIGUOUS(x):
         x, axis = cnp.PyArray_Ravel(x, cnp.NPY_CORDER), 0
     k = axis_of(axis, cnp.PyArray_NDIM(x))
     if k < 0:
         return None
-    start(&f, CSM_LOGSUMEXP, x, k)
-    r = new_or_given(out, x, f.call.ndim, f.shape)
+    start(&f, op, x, k)
+    f.call.temperature = t
+    if keepdims:
+        for i in range(cnp.PyArray_NDIM(<ndarray>a)):
+            kept[i] = 1 if whole or i == k else cnp.PyArray_DIM(x, i)
+        r = new_or_given(out, x, cnp.PyArray_NDIM(<ndarray>a), kept)
+    else:
+        r = new_or_given(out, x, f.call.ndim, f.shape)
     if r is None:
         return None
-    put(&f, &f.call.r, r, -1)
+    put(&f, &f.call.r, r, k if keepdims else -1)
     go(&f, cnp.PyArray_SIZE(x), None, None)
-    return r if f.call.ndim or out is not None else r[()]
+    return r if keepdims or f.call.ndim or out is not None else r[()]
 
 
 cdef plain_jacobian(object p, object axis, object temperature, object out):
@@ -197,8 +206,8 @@ cdef plain_jacobian(object p, object axis, object temperature, object out):
 
 
 cdef plain_loss(object logits, object target, object axis, object ignore_index, object label_smoothing,
-                object z_loss, object softcap, object temperature, object reduction, bint return_grad, object out,
-                object weight, object sample_weight):
+                object z_loss, object softcap, object temperature, object reduction, object normalizer,
+                bint return_grad, object out, object weight, object sample_weight):
     """The loss of targets and weights that match the logits exactly; (loss, gradient) if `return_grad`."""
     cdef frame f
     cdef csm_call *c = &f.call
@@ -222,6 +231,11 @@ cdef plain_loss(object logits, object target, object axis, object ignore_index, 
         return None
     if not 0 <= c.label_smoothing <= 1 or not isfinite(c.z_loss):
         return None
+    if normalizer is not None:
+        if how != CSM_MEAN or not is_number(normalizer, &c.normalizer):
+            return None
+        if not isfinite(c.normalizer) or c.normalizer == 0:
+            return None
 
     if soft:
         if not is_plain(t) or not cnp.PyArray_SAMESHAPE(x, t) or not (ignore_index is None or ignore_index == -100):
@@ -340,12 +354,24 @@ def thin_logsumexp(function):
     @wraps(function)
     def logsumexp(a, axis=None, b=None, keepdims=False, return_sign=False, *, where=None, dtype=None, out=None):
         r = None
-        if b is None and keepdims is False and return_sign is False and where is None and dtype is None:
-            r = plain_logsumexp(a, axis, out)
+        if b is None and type(keepdims) is bool and return_sign is False and where is None and dtype is None:
+            r = plain_reduction(CSM_LOGSUMEXP, a, axis, 1.0, keepdims, out)
         if r is None:
             return function(a, axis, b, keepdims, return_sign, where=where, dtype=dtype, out=out)
         return r
     return logsumexp
+
+
+def thin_softmax_entropy(function):
+    @wraps(function)
+    def softmax_entropy(x, axis=-1, *, temperature=1.0, where=None, keepdims=False, dtype=None, out=None):
+        r = None
+        if where is None and type(keepdims) is bool and dtype is None:
+            r = plain_reduction(CSM_ENTROPY, x, axis, temperature, keepdims, out)
+        if r is None:
+            return function(x, axis, temperature=temperature, where=where, keepdims=keepdims, dtype=dtype, out=out)
+        return r
+    return softmax_entropy
 
 
 def thin_softmax_jacobian(function):
@@ -393,10 +419,8 @@ def thin_cross_entropy(function):
     def cross_entropy(logits, target, axis=-1, *, weight=None, sample_weight=None, ignore_index=-100,
                       label_smoothing=0.0, z_loss=0.0, softcap=None, temperature=1.0, reduction="mean",
                       normalizer=None, return_grad=False, out=None):
-        result = None
-        if normalizer is None:
-            result = plain_loss(logits, target, axis, ignore_index, label_smoothing, z_loss, softcap, temperature,
-                                reduction, return_grad, out, weight, sample_weight)
+        result = plain_loss(logits, target, axis, ignore_index, label_smoothing, z_loss, softcap, temperature,
+                            reduction, normalizer, return_grad, out, weight, sample_weight)
         if result is not None:
             return result
         return function(

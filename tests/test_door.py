@@ -1,4 +1,4 @@
-"""Weights that are plain arrays go to the core at once, others by way of Python: results and refusals are the same."""
+"""Plain calls go to the core at once, others by way of Python: results and refusals are the same."""
 
 import numpy as np
 import pytest
@@ -88,3 +88,69 @@ def test_out_over_the_weights(csm, name, dtype):
         results = call(weight, out=(place, other) if name == "grad_hess" else place)
         for a, b in zip(results, call(call.values), strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+def by_way_of_python(keepdims):
+    """The same, but no plain bool."""
+    return np.bool_(keepdims)
+
+
+LAYOUTS = {
+    "C": lambda x: x,
+    "Fortran": np.asfortranarray,
+    "backwards": lambda x: x[:, ::-1],
+    "every other": lambda x: np.repeat(x, 2, axis=1)[:, ::2],
+    "swapped": lambda x: x.astype(x.dtype.newbyteorder()),
+}
+
+
+@pytest.mark.parametrize("keepdims", [False, True])
+@pytest.mark.parametrize("axis", [None, 0, 1, 2, -1, -3])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+@pytest.mark.parametrize("name", ["logsumexp", "softmax_entropy"])
+def test_reductions(csm, name, dtype, layout, axis, keepdims):
+    x = LAYOUTS[layout](np.random.default_rng(3).standard_normal((4, 5, 3)).astype(dtype))
+    f = getattr(csm, name)
+    expected = f(x, axis=axis, keepdims=by_way_of_python(keepdims))
+    found = f(x, axis=axis, keepdims=keepdims)
+    assert type(found) is type(expected) and found.dtype == expected.dtype and found.shape == expected.shape
+    np.testing.assert_array_equal(found, expected)
+    out = np.empty(expected.shape, expected.dtype)
+    assert f(x, axis=axis, keepdims=keepdims, out=out) is out
+    np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize("name", ["logsumexp", "softmax_entropy"])
+def test_out_of_a_reduction_has_its_shape(csm, name):
+    x, f = np.zeros((4, 5)), getattr(csm, name)
+    for keepdims, shape in ((True, (4,)), (False, (4, 1)), (True, (1, 5)), (False, (5,))):
+        with pytest.raises(ValueError, match="out has shape"):
+            f(x, axis=1, keepdims=keepdims, out=np.empty(shape))
+
+
+@pytest.mark.parametrize("temperature", [0.5, 2, np.float64(3)])
+def test_entropy_of_a_temperature(csm, temperature):
+    x = np.random.default_rng(4).standard_normal((6, 7))
+    plain, other = (csm.softmax_entropy(x, temperature=temperature, keepdims=k) for k in (False, np.False_))
+    np.testing.assert_array_equal(plain, other)
+    for bad in (0, -1, np.nan, np.inf):
+        with pytest.raises(ValueError, match="temperature must be positive"):
+            csm.softmax_entropy(x, temperature=bad)
+
+
+@pytest.mark.parametrize("normalizer", [4, 2.5, -3, np.float64(7)])
+def test_normalizer(csm, normalizer):
+    x, t = np.random.default_rng(4).standard_normal((6, 7)), np.arange(6)
+    plain = csm.cross_entropy(x, t, normalizer=normalizer, return_grad=True)
+    other = csm.cross_entropy(x, t, normalizer=np.array(normalizer), return_grad=True)
+    for a, b in zip(plain, other, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("normalizer", [0, np.nan, np.inf])
+def test_normalizer_is_refused(csm, normalizer):
+    with pytest.raises(ValueError, match="normalizer must be finite and not 0"):
+        csm.cross_entropy(np.zeros((2, 3)), np.array([0, 1]), normalizer=normalizer)
+    with pytest.raises(ValueError, match="normalizer divides the mean"):
+        csm.cross_entropy(np.zeros((2, 3)), np.array([0, 1]), normalizer=2, reduction="sum")

@@ -91,7 +91,7 @@ def test_out_over_the_weights(csm, name, dtype):
 
 
 def by_way_of_python(keepdims):
-    """The same, but no plain bool."""
+    """The same, but no plain bool: what the door does not take."""
     return np.bool_(keepdims)
 
 
@@ -132,7 +132,9 @@ def test_out_of_a_reduction_has_its_shape(csm, name):
 @pytest.mark.parametrize("temperature", [0.5, 2, np.float64(3)])
 def test_entropy_of_a_temperature(csm, temperature):
     x = np.random.default_rng(4).standard_normal((6, 7))
-    plain, other = (csm.softmax_entropy(x, temperature=temperature, keepdims=k) for k in (False, np.False_))
+    plain, other = (
+        csm.softmax_entropy(x, temperature=temperature, keepdims=k) for k in (False, by_way_of_python(False))
+    )
     np.testing.assert_array_equal(plain, other)
     for bad in (0, -1, np.nan, np.inf):
         with pytest.raises(ValueError, match="temperature must be positive"):

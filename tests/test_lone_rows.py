@@ -15,8 +15,8 @@ OPTIONS = {
 }
 
 
-def two_rows(n, dtype, spread=3.0):
-    return (np.random.default_rng(n).standard_normal((2, n)) * spread).astype(dtype)
+def two_rows(n, dtype):
+    return (np.random.default_rng(n).standard_normal((2, n)) * 3).astype(dtype)
 
 
 def beside(options):

@@ -25,6 +25,10 @@
 #define SMALL_CODE
 #endif
 
+/* The loops fill the registers by themselves: constants that gcc brings there ahead of them, and what it keeps there to
+   compute nothing twice, it spills (docs/decisions/0041). */
+#define FEW_REGISTERS CSM_PRAGMA(GCC optimize("no-gcse", "no-move-loop-invariants"))
+
 /* A loop over side-by-side vectors, always unrolled: `count` is a constant of at most 4. */
 #define EACH(u, count) _Pragma("GCC unroll 4") for (int u = 0; u < (count); u++)
 
@@ -32,7 +36,7 @@
 #define TARGET_BEGIN(isa) CSM_PRAGMA(clang attribute push(__attribute__((target(isa))), apply_to = function))
 #define TARGET_END _Pragma("clang attribute pop")
 #else
-#define TARGET_BEGIN(isa) _Pragma("GCC push_options") CSM_PRAGMA(GCC target(isa))
+#define TARGET_BEGIN(isa) _Pragma("GCC push_options") FEW_REGISTERS CSM_PRAGMA(GCC target(isa))
 #define TARGET_END _Pragma("GCC pop_options")
 #endif
 

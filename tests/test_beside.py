@@ -71,7 +71,7 @@ def every_tempered(csm, arrays, axis, temperature):
 
 @pytest.mark.parametrize("axis", [0, 1])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("classes", (*CLASSES, 100))
+@pytest.mark.parametrize("classes", (*CLASSES, 100, 300))
 def test_temperatures_beside_a_row_do_not_count(csm, classes, dtype, axis):
     """A row with a temperature of its own is as where all rows have that one."""
     rng = np.random.default_rng(classes)

@@ -34,7 +34,7 @@ typedef struct {
     const csm_block *b;
     ptrdiff_t row, rows;            /* first row in the block; rows of the batch                    */
     ptrdiff_t full, count, lanes;   /* of a strand: whole vectors along, all; lanes of one that is not */
-    const temper *t;
+    const temper *t;                /* of each lane; of rows that have their own, behind it those of each */
     int along, unit;
     int width;                      /* of a statistic: vectors, WIDTH or 1                          */
     int lone;                       /* along: the only row of a call, a short one                   */
@@ -212,6 +212,14 @@ CSM_INLINE int leads(batch k) { return !team_of(k) || team_of(k)->me == 0; }
             statement;                                                                  \
         }                                                                               \
     } while (0)
+
+/* The batch as its strand r needs it: along, with the temperature of that row in all lanes. */
+CSM_INLINE batch at_strand(batch k, ptrdiff_t r)
+{
+    if (k.along && !k.unit)
+        k.t += k.b->temperatures ? 1 + r : 0;
+    return k;
+}
 
 /* A statement for each strand, strand r at p. `mine` is what it has of `all`: one or WIDTH structures `type` of vectors
    that hold a number per row. Along that is the number of its row, in all lanes. */

@@ -4,12 +4,10 @@
 /* Bytes of x, g and y that a batch along rows may take: they stay in the first-level cache between its passes. */
 #define BATCH_BYTES (24 * 1024)
 
-/* Rows of a batch. Along rows a batch has one temperature. */
+/* Rows of a batch. */
 static ptrdiff_t batch_rows(const csm_block *b, int along)
 {
     const ptrdiff_t row = b->n * (ptrdiff_t)sizeof(elem) * (1 + (b->y != NULL && b->y != b->x) + (b->g != NULL));
-    if (along && b->temperatures)
-        return 1;
     if (!along || row * V_LANES <= BATCH_BYTES)
         return V_LANES;
     const ptrdiff_t fit = BATCH_BYTES / row;
@@ -19,19 +17,20 @@ static ptrdiff_t batch_rows(const csm_block *b, int along)
 /* Across, wide batches while there are so many rows; then, and along, of one vector of rows or less. */
 #define EACH_BATCH(body, ALONG, UNIT)                                                                   \
     do {                                                                                                \
-        temper t = UNIT ? unit_temper() : temper_of(b->temperature);                                    \
+        temper t[(ALONG) && !(UNIT) ? 1 + V_LANES : 1];                                                 \
+        t[0] = UNIT ? unit_temper() : temper_of(b->temperature);                                        \
         const int widens = !(ALONG) && WIDTH > 1 && !b->temperatures;                                   \
         const ptrdiff_t most = batch_rows(b, ALONG);                                                    \
         const ptrdiff_t wide = widens ? b->rows / (WIDTH * V_LANES) * WIDTH * V_LANES : 0;              \
         vec max[WIDTH];                                                                                 \
         ptrdiff_t rows = WIDTH * V_LANES;                                                               \
         for (ptrdiff_t row = 0; row < wide; row += rows)                                                \
-            body(batch_after(batch_of(b, row, rows, &t, ALONG, UNIT, WIDTH), row == 0, wide, rows, max)); \
+            body(batch_after(batch_of(b, row, rows, t, ALONG, UNIT, WIDTH), row == 0, wide, rows, max)); \
         for (ptrdiff_t row = wide; row < b->rows; row += rows) {                                        \
             rows = b->rows - row < most ? b->rows - row : most;                                         \
             if (!UNIT && b->temperatures)                                                               \
-                t = ALONG ? temper_of(b->temperatures[row]) : tempers_of(b->temperatures + row, rows);  \
-            body(batch_after(batch_of(b, row, rows, &t, ALONG, UNIT, 1), row == wide, b->rows, most, max)); \
+                tempers_of(t, b->temperatures + row, rows, ALONG);                                      \
+            body(batch_after(batch_of(b, row, rows, t, ALONG, UNIT, 1), row == wide, b->rows, most, max)); \
         }                                                                                               \
     } while (0)
 

@@ -99,7 +99,10 @@ CSM_INLINE void log_softmax_body(batch k)
     if (V_LANES > 1 && k.along && !k.stays && !k.cached && k.b->y != k.b->x)
         stream_log_softmax(k, j);
     else
-        EACH_STRAND(k, logarithm, j, EACH_VECTOR(k, own_span(k), log_softmax_step(k, &p, i, count, whole, mine)));
+        EACH_STRAND(k, logarithm, j, {
+            const batch here = at_strand(k, r);
+            EACH_VECTOR(k, own_span(k), log_softmax_step(here, &p, i, count, whole, mine));
+        });
 }
 
 /* r = m/T + L; where m is infinite, m, unless the row holds a NaN. */

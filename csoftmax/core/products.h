@@ -328,7 +328,7 @@ CSM_INLINE void products_across(const csm_block *b, product_job *j)
         const ptrdiff_t left = (row < head ? head : b->rows) - row;
         rows = left >= wide ? wide : left < V_LANES ? left : V_LANES;
         if (!j->unit && b->temperatures)
-            j->t = tempers_of(b->temperatures + row, rows);
+            tempers_of(&j->t, b->temperatures + row, rows, 0);
         if (rows == wide) {
             const strip s = strip_across(b, row, V_LANES, width);
             products_of_lanes(j, &s, head >= 0);

@@ -225,6 +225,7 @@ CSM_INLINE void exp_pass(batch k, const shift *s, int what, sums *sum)
         if (skips(k, r))
             continue;
         const strand p = strand_of(k, r);
+        const batch here = at_strand(k, r);
         const shift mine = k.lone ? *s : (shift){v_set(c[r]), v_set(base[r]), v_set(floor[r]), v_set(m[r])};
         span piece = own;
         sums these = sums_of_nothing();
@@ -232,7 +233,7 @@ CSM_INLINE void exp_pass(batch k, const shift *s, int what, sums *sum)
             piece.begin += i * CSM_PART;
             piece.end = own.end - piece.begin < CSM_PART ? own.end : piece.begin + CSM_PART;
         }
-        exp_span(k, &p, piece, &mine, what, &these);
+        exp_span(here, &p, piece, &mine, what, &these);
         these.count = v_counted(these.count);
         if (!alone) {
             these = over_lanes(these, what);

@@ -76,22 +76,25 @@ static CSM_SHARED temper temper_of(double T)
     return t;
 }
 
-/* Of up to V_LANES temperatures, one a lane; lanes past them have the first. The compiler makes vectors of the loop. */
-static CSM_SHARED temper tempers_of(const double *T, ptrdiff_t count)
+/* t[0] of up to V_LANES temperatures, one a lane; lanes past them have the first. With `each`, t[1 + i] of the i-th, in
+   all lanes. The compiler makes vectors of the loop. */
+static CSM_SHARED void tempers_of(temper *t, const double *T, ptrdiff_t count, int each)
 {
-    double each[V_LANES];
+    double given[V_LANES];
     real pow2[V_LANES], grow[V_LANES], shrink[V_LANES], per[V_LANES], hi[V_LANES], lo[V_LANES];
     real inv[V_LANES], inv_lo[V_LANES], near[V_LANES];
     for (ptrdiff_t i = 0; i < V_LANES; i++)
-        each[i] = T[i < count ? i : 0];
+        given[i] = T[i < count ? i : 0];
     for (ptrdiff_t i = 0; i < V_LANES; i++) {
-        const tempering a = tempering_of(each[i]);
+        const tempering a = tempering_of(given[i]);
         pow2[i] = a.pow2, grow[i] = a.grow, shrink[i] = a.shrink, per[i] = a.per, hi[i] = a.hi, lo[i] = a.lo;
         inv[i] = a.inv, inv_lo[i] = a.inv_lo, near[i] = a.near;
     }
-    temper t = {v_get(pow2), v_get(grow), v_get(shrink), v_get(per), v_get(hi), v_get(lo), v_get(inv), v_get(inv_lo),
-                v_get(near)};
-    return t;
+    t[0] = (temper){v_get(pow2), v_get(grow), v_get(shrink), v_get(per), v_get(hi), v_get(lo), v_get(inv),
+                    v_get(inv_lo), v_get(near)};
+    for (ptrdiff_t i = 0; each && i < count; i++)
+        t[1 + i] = (temper){v_set(pow2[i]), v_set(grow[i]), v_set(shrink[i]), v_set(per[i]), v_set(hi[i]), v_set(lo[i]),
+                            v_set(inv[i]), v_set(inv_lo[i]), v_set(near[i])};
 }
 
 /* What v * inv lacks of v/T'; 0 where either is not finite. */

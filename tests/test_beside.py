@@ -56,7 +56,7 @@ def test_rows_beside_a_row_do_not_count(csm, classes, dtype, axis):
             np.testing.assert_array_equal(a, b)
 
 
-def every_tempered(csm, arrays, axis, temperature):
+def every_tempered(csm, arrays, axis, temperature, squares=True):
     x, p, labels = arrays
     options = {"axis": axis, "temperature": temperature}
     for function in (csm.softmax, csm.log_softmax, csm.softmax_entropy):
@@ -65,7 +65,7 @@ def every_tempered(csm, arrays, axis, temperature):
         yield function(p, x, **options)
     yield from csm.cross_entropy(x, labels, **options, reduction="none", return_grad=True)
     yield from csm.cross_entropy(x, labels, **options, reduction="none", return_grad=True, label_smoothing=0.1)
-    if axis:
+    if axis and squares:
         yield csm.softmax_jacobian(p, **options)
 
 
@@ -85,3 +85,16 @@ def test_temperatures_beside_a_row_do_not_count(csm, classes, dtype, axis):
         for a, b in zip(mixed, alike, strict=True):
             mine = (..., which == i) if a.ndim == 1 or not axis else which == i
             np.testing.assert_array_equal(a[mine], b[mine])
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_long_rows_with_a_temperature_of_their_own(csm, dtype, rows):
+    """One that threads share, where there are several, and two of which each is a batch."""
+    x = 3 * np.random.default_rng(rows).standard_normal((rows, 300_001)).astype(dtype)
+    labels, values = np.arange(rows), np.array([0.3, 2.5])[:rows]
+    mixed = list(every_tempered(csm, (x, csm.softmax(x), labels), 1, values, squares=False))
+    for row, value in enumerate(values):
+        alone = (x[row : row + 1], csm.softmax(x[row : row + 1]), labels[row : row + 1])
+        for a, b in zip(mixed, every_tempered(csm, alone, 1, float(value), squares=False), strict=True):
+            np.testing.assert_array_equal(a[row : row + 1], b)

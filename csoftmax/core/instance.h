@@ -14,7 +14,8 @@ static ptrdiff_t batch_rows(const csm_block *b, int along)
     return fit < 1 ? 1 : fit;
 }
 
-/* Across, wide batches while there are so many rows; then, and along, of one vector of rows or less. */
+/* Across, wide batches while there are so many rows; then, and along, of one vector of rows or less. t: a temperature
+   for each lane, and along, where rows have their own, behind it those of each row. */
 #define EACH_BATCH(body, ALONG, UNIT)                                                                   \
     do {                                                                                                \
         temper t[(ALONG) && !(UNIT) ? 1 + V_LANES : 1];                                                 \

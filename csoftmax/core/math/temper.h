@@ -65,7 +65,7 @@ CSM_INLINE temper unit_temper(void)
     return t;
 }
 
-/* Inlined in every kernel this and the next function would be a tenth of the library. */
+/* Inlined in every kernel, this and the next function would be a tenth of the library. */
 static CSM_SHARED temper temper_of(double T)
 {
     if (T == 1)

@@ -79,7 +79,7 @@ static void measure_shape(shape of)
     elem *x = malloc((size_t)size * sizeof *x), *y = calloc((size_t)size, sizeof *y);
     elem *p = malloc((size_t)size * sizeof *p), *h = calloc((size_t)size, sizeof *h);
     ptrdiff_t *label = malloc((size_t)rows * sizeof *label);
-    real *r = malloc((size_t)rows * sizeof *r);
+    double *r = malloc((size_t)rows * sizeof *r);
     for (ptrdiff_t i = 0; i < size; i++)
         x[i] = (elem)((double)(rand() % 10000 - 5000) * 1e-3);
     const csm_block to_p = {.rows = rows, .n = n, .all_rows = rows, .walked = rows, .x = x, .y = p, .xs = stride,
@@ -99,7 +99,7 @@ static void measure_shape(shape of)
             .y = op >= CSM_LOGSUMEXP && op <= CSM_SELECTIVE ? NULL : y, .h = op == CSM_GRAD_HESS ? h : NULL,
             .xs = stride, .gs = stride, .ys = stride, .hs = stride, .r = r, .results = 1,
             .label = op == CSM_SOFT_CROSS_ENTROPY ? NULL : label, .slots = 1, .keep = 1, .hessian_factor = 1,
-            .temperature = 1, .scale = 1 / (double)rows,
+            .temperature = 1, .scale = 1 / (double)rows, .loss_scale = 1, .sums = op == CSM_CROSS_ENTROPY || op == CSM_SOFT_CROSS_ENTROPY,
         };
         printf(" %11.3f", measure(CSM_TABLE.kernel[op][of.layout], &b, size));
     }

@@ -69,6 +69,7 @@ cdef extern from "core/csoftmax.h" nogil:
     csm_status csm_run(csm_call *call)
     void csm_set_num_threads(int n)
     int csm_get_num_threads()
+    void csm_keep_flags(int keep)
     int csm_has_openmp()
     void csm_guard_forks()
     int csm_init(const char *isa)
@@ -306,6 +307,11 @@ def set_num_threads(int n):
 
 def get_num_threads():
     return csm_get_num_threads()
+
+
+def keep_float_flags(bint keep):
+    """For tests: whether calls leave the flags of floating-point exceptions that they raise, on x86-64."""
+    csm_keep_flags(keep)
 
 
 def has_openmp():

@@ -97,7 +97,7 @@ def test_algorithms_name_neither_dtype_nor_instruction_set(name):
     """But for the numbers that are double whatever the dtype: of a block (kernels.h), and the parts of a `wide`."""
     assert re.findall(INSTRUCTION_SETS, CODE[name]) == []
     assert re.search(FLOATING, CODE[name]) is None
-    assert re.findall(r"\bdouble\s+(?!scale\b|temperature\b|cap\b|\w+\[W_SIZE\]|\*)\S+", CODE[name]) == []
+    assert re.findall(r"\bdouble\s+(?!scale\b|temperature\b|cap\b|\w+\[(W_SIZE|V_LANES)\]|\*)\S+", CODE[name]) == []
 
 
 @pytest.mark.parametrize("name", [name for name in CODE if fnmatch(name, "math/*.h")])
@@ -119,7 +119,7 @@ def test_the_greps_see_what_they_look_for():
 # Who may know whom
 
 KNOWS = {
-    "csoftmax.c": {"plan.h", "pool.h", "threads.h"},
+    "csoftmax.c": {"plan.h", "pool.h", "threads.h", "math/product.h"},
     "plan.c": {"plan.h"},
     "rows.c": {"plan.h"},
     "stage.c": {"plan.h"},
@@ -145,7 +145,7 @@ def known(name):
         return {"kernels.h", "isa/target.h", f"vec/{pair}.h", "engine.h"} | math
     if name == "engine.h":
         leaves = {other for other in CODE if other.endswith(".h") and "/" not in other}
-        return leaves - {"csoftmax.h", *KNOWS} | {"math/temper.h", "math/exp.h", "math/log1p.h"}
+        return leaves - {"csoftmax.h", *KNOWS} | {f"math/{name}.h" for name in ("temper", "exp", "log1p", "underflow")}
     return KNOWS.get(name, set())
 
 
@@ -253,7 +253,7 @@ def test_the_door_knows_the_c_api_alone():
 
 LINES = {
     "csoftmax/core/isa/*.c": 14,
-    "csoftmax/core/vec/*.h": 200,
+    "csoftmax/core/vec/*.h": 230,
     "csoftmax/core/math/*.h": 150,
     "csoftmax/core/*.h": 400,
     "csoftmax/core/*.c": 400,

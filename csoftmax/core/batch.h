@@ -243,31 +243,49 @@ CSM_INLINE batch at_strand(batch k, ptrdiff_t r)
 /* A number for each row; of one row in all lanes: a vector waits until a single number in it has reached the cache. */
 CSM_INLINE vec get_rows(batch k, const real *lane) { return k.rows == 1 ? v_set(lane[0]) : v_get(lane); }
 
-/* A row whose first label is negative takes no part in a loss; passes along skip it. */
+/* An ignored row takes no part in a loss; passes along skip it. */
 CSM_INLINE int is_ignored(batch k, ptrdiff_t row)
 {
-    return k.b->ignores && k.b->label[(k.row + row) * k.b->slots] < 0;
+    return k.b->ignores && k.b->ignored[(k.row + row) * k.b->slots] < 0;
 }
 
-/* The labels of the rows in a slot, rounded: only those of few classes are compared, of others the sign counts. */
-CSM_INLINE vec labels_in(batch k, ptrdiff_t slot)
+/* Numbers of the rows of which there are `slots` each, those in one slot, rounded. */
+CSM_INLINE vec ints_in(batch k, const ptrdiff_t *a, ptrdiff_t slot)
 {
-    const csm_block *b = k.b;
-    real label[V_LANES] = {0};
-    if (k.rows == V_LANES && b->slots == 1)
-        return v_of_ints(b->label + k.row);
+    const ptrdiff_t slots = k.b->slots;
+    real number[V_LANES] = {0};
+    if (k.rows == V_LANES && slots == 1)
+        return v_of_ints(a + k.row);
     for (ptrdiff_t i = 0; i < k.rows; i++)
-        label[i] = (real)b->label[(k.row + i) * b->slots + slot];
-    return get_rows(k, label);
+        number[i] = (real)a[(k.row + i) * slots + slot];
+    return get_rows(k, number);
 }
+
+/* The labels in a slot: only those of few classes are compared, of others the sign counts. */
+CSM_INLINE vec labels_in(batch k, ptrdiff_t slot) { return ints_in(k, k.b->label, slot); }
 
 /* 1 for a row that takes part, else 0. */
 CSM_INLINE vec alive_of(batch k)
 {
-    return k.b->ignores ? v_keep(v_le(v_set(0), labels_in(k, 0)), v_set(1)) : v_set(1);
+    return k.b->ignores ? v_keep(v_le(v_set(0), ints_in(k, k.b->ignored, 0)), v_set(1)) : v_set(1);
 }
 
 CSM_INLINE int skips(batch k, ptrdiff_t i) { return k.along && is_ignored(k, i); }
+
+/* One number per row, into r, as doubles. */
+CSM_INLINE void store_sum(batch k, wide r)
+{
+    double lane[V_LANES], *to = (double *)k.b->r + k.row;
+    if (!leads(k))
+        return;
+    if (k.rows == V_LANES) {
+        w_store(to, r);
+        return;
+    }
+    w_store(lane, r);
+    for (ptrdiff_t i = 0; i < k.rows; i++)
+        to[i] = lane[i];
+}
 
 /* One number per row, into r. */
 CSM_INLINE void store_result(batch k, vec r)

@@ -22,6 +22,15 @@ ptrdiff_t csm_itemsize(csm_dtype dtype)
     return size[dtype];
 }
 
+double csm_rounded(double v, csm_dtype dtype)
+{
+    volatile float narrow;      /* not converted ahead of the condition, where it may underflow */
+    if (dtype != CSM_F32)
+        return v;
+    narrow = (float)v;
+    return narrow;
+}
+
 static int is_half(csm_dtype dtype) { return dtype == CSM_F16 || dtype == CSM_BF16; }
 
 static ptrdiff_t at_most(ptrdiff_t most, ptrdiff_t count) { return count < most ? count : most; }

@@ -20,6 +20,9 @@ static inline double csm_get(const void *from, csm_dtype dtype, ptrdiff_t i)
     return dtype == CSM_F32 ? ((const float *)from)[i] : ((const double *)from)[i];
 }
 
+/* v, or for CSM_F32 the float32 next to it. */
+double csm_rounded(double v, csm_dtype dtype);
+
 /* `count` numbers at src, `stride` bytes apart, to float32 or float64, or to their own dtype, at dst; whole ones to
    CSM_I64 too, where uint64 wraps. */
 void csm_read(void *dst, csm_dtype to, const char *src, csm_dtype from, int swapped, ptrdiff_t stride, ptrdiff_t count);

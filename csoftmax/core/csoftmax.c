@@ -1,10 +1,12 @@
 /* Runs a call: splits its rows over slices, pieces and blocks that a kernel takes, and polls between the slices.
-   Includes plan.h, pool.h, threads.h. */
+   Includes plan.h, pool.h, threads.h, math/product.h. */
+#include "math/product.h"
 #include "plan.h"
 #include "pool.h"
 #include "threads.h"
 
 #include <float.h>
+#include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,25 +51,26 @@ static void compute_block(const plan *p, ptrdiff_t first, ptrdiff_t rows, char *
                                            : (p->staged[k] ? p->stage_rows : class_stride(p, k) / size);
     }
     const ptrdiff_t within = c->op == CSM_JACOBIAN ? i % p->n : 0;      /* the first row's number in its Jacobian */
-    char *results = g->result ? (char *)g->result + first * p->results * size : NULL;
+    char *results = g->result ? (char *)g->result + first * p->results * csm_itemsize(csm_result_dtype(c)) : NULL;
     csm_stage_in(p, scratch, far, at, c->op == CSM_JACOBIAN ? (within + rows - 1) / p->n + 1 : rows, rows);
     csm_block block = {
         .rows = rows, .n = p->n, .all_rows = p->count, .first = within,
         .walked = p->stage_bytes ? rows : ceil_div(p->end - p->begin, p->threads),
         .x = at[X], .g = at[G], .y = at[Y], .h = at[H],
         .xs = stride[X], .gs = stride[G], .ys = stride[Y], .hs = stride[H],
-        .r = results, .results = p->results,
-        .label = g->label ? g->label + first * p->slots : NULL, .slots = p->slots, .ignores = g->valid < p->count,
+        .r = results, .results = p->results, .sums = c->loss != NULL,
+        .label = g->label ? g->label + first * p->slots : NULL, .slots = p->slots,
+        .ignored = g->ignored ? g->ignored + first * p->slots : NULL, .ignores = g->ignored != NULL,
         .coefficient = g->coefficient ? (char *)g->coefficient + first * p->slots * size : NULL,
         .weight = g->weight,
         .sample_weight = g->sample_weight ? g->sample_weight + first : NULL,
         .keep = 1 - c->label_smoothing, .smooth = p->n ? c->label_smoothing / (double)p->n : 0,
-        .z_loss = c->z_loss,
+        .z_loss = c->z_loss / g->weight_scale,
         .hessian_factor = hessian_factor(c->hessian, p->n), .hessian_floor = c->hessian_floor,
         .residual = c->hessian == CSM_RESIDUAL,
         .temperature = c->temperature,
         .temperatures = g->temperatures ? g->temperatures + first : NULL,
-        .scale = p->scale, .team = team,
+        .scale = p->scale, .scale_rest = p->scale_rest, .loss_scale = g->weight_scale, .team = team,
     };
     p->table->kernel[c->op][p->layout](&block);
     csm_stage_out(p, scratch, far, at, results, rows);
@@ -109,12 +112,16 @@ static void compute_together(void *job, csm_place *place, int me, int threads)
         compute_block(p, row, 1, NULL, &team);
 }
 
-/* 1/(T D), kept where the scale of the exponentials is finite and so times 0 is 0: p/T overflows before. */
-static double gradient_scale(const csm_call *c, double divisor)
+/* w/(T D), w a power of two, and in *rest what its rounding loses. Finite. */
+static double gradient_scale(const csm_call *c, double divisor, double w, double *rest)
 {
-    const double scale = 1 / ((c->temperatures.data ? 1 : c->temperature) * divisor);
-    const double most = c->dtype == CSM_F32 ? 0x1p150 : DBL_MAX;
-    return scale < most ? scale : most;
+    const double T = c->temperatures.data ? 1 : c->temperature, d = T * divisor, scale = 1 / d, size = fabs(d);
+    *rest = 0;
+    if (size > 0x1p-900 && size < 0x1p900) {
+        const double one = scale * d;
+        *rest = (1 - one - product_error(scale, d, one) - scale * product_error(T, divisor, d)) / d * w;
+    }
+    return fmax(-DBL_MAX, fmin(scale * w, DBL_MAX));
 }
 
 /* Rows of a piece of the current slice: many rows by whole batches. */
@@ -193,7 +200,8 @@ static csm_status run_one_row(csm_call *c)
     const ptrdiff_t n = c->shape[c->ndim];
     csm_labels rule = {.n = n, .ignores = c->ignores, .ignored = c->ignore_index};
     ptrdiff_t label = 0;
-    union { float narrow; double wide; } result = {.wide = 0};
+    union { float narrow; double wide; } result = {.wide = 0};   /* wide: a loss that is reduced */
+    double scale_rest = 0;
     if (c->target.data && !is_plain_label(c, n, &label)) {
         csm_status status = csm_read_labels(&label, 1, c->target.data, c->target.dtype, c->target.swapped, 0, 1, &rule);
         if (status != CSM_OK) {
@@ -203,21 +211,21 @@ static csm_status run_one_row(csm_call *c)
         }
     }
     const double divisor = c->reduction != CSM_MEAN ? 1 : c->normalizer != 0 ? c->normalizer : label >= 0;
+    const double scale = label < 0 ? 0 : gradient_scale(c, divisor, 1, &scale_rest);
     const csm_block block = {
         .rows = rows_of_one(c), .n = n, .all_rows = rows_of_one(c), .walked = rows_of_one(c),
         .x = c->x.data, .g = c->g.data, .y = c->y.data, .h = c->h.data,
-        .xs = n, .gs = n, .ys = n, .hs = n, .r = &result, .results = 1,
-        .label = c->target.data ? &label : NULL, .slots = 1, .ignores = label < 0,
-        .keep = 1, .z_loss = c->z_loss, .temperature = c->temperature,
+        .xs = n, .gs = n, .ys = n, .hs = n, .r = &result, .results = 1, .sums = c->loss != NULL,
+        .label = c->target.data ? &label : NULL, .ignored = &label, .slots = 1, .ignores = label < 0,
+        .keep = 1, .z_loss = c->z_loss, .temperature = c->temperature, .loss_scale = 1,
         .hessian_factor = hessian_factor(c->hessian, n), .hessian_floor = c->hessian_floor,
         .residual = c->hessian == CSM_RESIDUAL,
-        .scale = label < 0 ? 0 : gradient_scale(c, divisor),
+        .scale = scale, .scale_rest = scale_rest,
     };
     csm_fpenv env = csm_fpenv_enter();
     csm_table_of(c->dtype)->kernel[c->op][CSM_ALONG](&block);
     if (c->loss) {
-        *c->loss = (c->dtype == CSM_F32 ? (double)result.narrow : result.wide) / divisor;
-        *c->loss = c->dtype == CSM_F32 ? (float)*c->loss : *c->loss;
+        *c->loss = csm_rounded(result.wide / divisor, c->dtype);
     }
     if (c->r.data)
         csm_write(c->r.data, c->r.dtype, c->r.swapped, 0, &result, c->dtype, 1);
@@ -242,7 +250,9 @@ csm_status csm_run(csm_call *c)
         /* Scratch begins a line: as malloc gives it, vectors would cross lines or not as it happens. */
         char *const memory = bytes ? malloc(bytes + CSM_LINE) : NULL;
         p.scratch = memory ? memory + CSM_LINE - (uintptr_t)memory % CSM_LINE : NULL;
-        p.scale = p.given.valid ? gradient_scale(c, p.given.divisor) : 0;
+        p.scale = p.scale_rest = 0;
+        if (p.given.valid)
+            p.scale = gradient_scale(c, p.given.divisor, p.given.weight_scale, &p.scale_rest);
         status = p.scratch || !bytes ? run_slices(&p) : CSM_NO_MEMORY;
         free(memory);
     }
@@ -252,6 +262,13 @@ csm_status csm_run(csm_call *c)
     csm_fpenv_leave(p.env);
     return status;
 }
+
+#if defined(__x86_64__)
+int csm_fpenv_keeps_flags;
+void csm_keep_flags(int keep) { csm_fpenv_keeps_flags = keep; }
+#else
+void csm_keep_flags(int keep) { (void)keep; }
+#endif
 
 void csm_set_num_threads(int n) { limit_threads(n); }
 int csm_has_openmp(void) { return HAS_OPENMP; }

@@ -98,6 +98,9 @@ csm_status csm_run(csm_call *call);
 void csm_set_num_threads(int n);
 int csm_get_num_threads(void);
 
+/* For tests: whether a call leaves the flags of floating-point exceptions that it raised, where the CPU has such. */
+void csm_keep_flags(int keep);
+
 int csm_has_openmp(void);
 
 /* From now on a forked child computes serially. */

@@ -115,7 +115,7 @@ static void label_loss_along(const csm_block *b) { b->smooth != 0 ? dense_along(
 static void label_loss_across(const csm_block *b) { b->smooth != 0 ? dense_across(b) : label_across(b); }
 static int is_weighed(const csm_block *b)
 {
-    return b->smooth != 0 || b->keep != 1 || b->weight || !csm_is_unit(b);
+    return b->smooth != 0 || b->keep != 1 || b->weight || b->ignores || !csm_is_unit(b);
 }
 
 static void soft_loss_along(const csm_block *b) { is_weighed(b) ? dense_along(b) : probability_along(b); }

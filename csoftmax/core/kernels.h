@@ -39,10 +39,12 @@ typedef struct {
     ptrdiff_t xs, gs, ys, hs;   /* their strides                                                           */
     void *r;                    /* `results` numbers a row, adjacent: logsumexp, loss, log p of labels     */
     ptrdiff_t results;
-    const ptrdiff_t *label;     /* `slots` a row, checked: in [0, n), or -1 for none; a row whose first is
-                                   -1 is to be ignored                                                     */
+    int sums;                   /* r is double: losses that will be added                                  */
+    const ptrdiff_t *label;     /* `slots` a row, checked: in [0, n), or -1 for none                       */
+    const ptrdiff_t *ignored;   /* `slots` a row, the first negative if it is to be ignored: the labels, if there
+                                   are any                                                                 */
     ptrdiff_t slots;
-    int ignores;                /* some row is                                                             */
+    int ignores;                /* some row is; else `ignored` is not read                                 */
     const void *coefficient;    /* what each label counts; NULL: 1                                         */
     const void *weight;         /* of each class; NULL: 1                                                  */
     const double *sample_weight;/* of each row; NULL: 1                                                    */
@@ -55,7 +57,9 @@ typedef struct {
     double temperature;
     const double *temperatures; /* of each row, instead                                                    */
     const csm_team *team;       /* NULL: the caller is alone; else there is one row, along                 */
-    double scale;               /* of the loss gradient: 1/divisor, over the temperature unless per row    */
+    double scale, scale_rest;   /* of the loss gradient: 1/divisor, over the temperature unless per row; and what
+                                   its rounding lost                                                       */
+    double loss_scale;          /* of the losses: what the weights were divided by                         */
 } csm_block;
 
 /* Whether T = 1 in every row. */

@@ -1,4 +1,4 @@
-/* Cross-entropy and its gradient, of labels or of target probabilities t, and their diagonal Hessian.
+/* Cross-entropy and its gradient, of labels or of target probabilities t.
    Includes nothing; needs stats.h and maps.h before it. The letters are those of docs/derivation.md:
 
      row loss   l = s (sum c_j (L_m + (m - x_j)/T) + z logsumexp(x/T)^2),   L_m = log(S/e_m)
@@ -37,19 +37,19 @@ CSM_INLINE wide given_wide(batch k, const double *a)
     return w_load(lane);
 }
 
-/* s/(T D) of each row of a part, and the lift it leaves room for: a gradient scaled down needs the less of a lift, and
-   scale/S would underflow under all of it. */
+/* s/(T D) of each row of a part, and the lift that goes with it: scale/S is neither subnormal nor so large that
+   exponentials which show in the gradient are 0. */
 CSM_INLINE wide scales_of(batch k, vec *lift)
 {
     const csm_block *b = k.b;
-    const vec most = v_set(EXP_LIFT);
-    wide scale = w_set(b->scale);
+    wide scale = w_pair(b->scale, b->scale_rest);
     if (b->sample_weight)
-        scale = w_double(w_mul(scale, given_wide(k, b->sample_weight)));
+        scale = w_mul(scale, given_wide(k, b->sample_weight));
     if (b->temperatures)
-        scale = w_double(w_div(scale, given_wide(k, b->temperatures)));
-    const vec size = v_min(v_abs(w_round(scale)), v_set(1));
-    *lift = v_max(v_min(v_add(v_exponent(size), v_set(EXP_LIFT + 1)), most), v_set(0));
+        scale = w_div(scale, given_wide(k, b->temperatures));
+    scale = w_clamp(scale, MOST_SCALE);
+    const vec size = v_min(v_abs(w_round(scale)), v_set(real_power(EXP_MOST_LIFT - EXP_LIFT)));
+    *lift = v_max(v_add(v_exponent(size), v_set(EXP_LIFT)), v_set(0));
     return scale;
 }
 
@@ -176,8 +176,16 @@ CSM_INLINE wide rest_without(batch k, const summary *a, vec x, const shift *s)
 /* The losses of a part, times the rows' weights; 0 of an ignored row. */
 CSM_INLINE void store_loss(batch k, wide loss)
 {
-    const vec r = w_round(k.b->sample_weight ? w_mul(loss, given_wide(k, k.b->sample_weight)) : loss);
-    store_result(k, v_keep(v_ne(alive_of(k), v_set(0)), r));
+    const csm_block *b = k.b;
+    if (b->sample_weight)
+        loss = w_mul(loss, given_wide(k, b->sample_weight));
+    if (b->loss_scale != 1)
+        loss = w_mul(loss, w_set(b->loss_scale));
+    loss = w_drop(v_eq(alive_of(k), v_set(0)), loss);
+    if (b->sums)
+        store_sum(k, loss);
+    else
+        store_result(k, w_result(loss));
 }
 
 /* What a loss knows of rows: of their labels sum of c (m - x)/T, sum of c, and the logit of the last; the scale of the
@@ -205,14 +213,22 @@ CSM_INLINE wide finish_loss(batch k, const loss_job *j, const shift *s, const su
     wide C = what & DENSE ? w_sum(e->mass, j->labels) : j->labels;
     const vec L = v_log1p(a->ratio);
     wide loss = w_add_product(what & DENSE ? w_sum(j->drops, e->drops) : j->drops, L, w_round(C));
+    if (RARELY(a->any_tiny))
+        loss = w_sum(loss, w_mul(a->tiny, C));
     if (b->z_loss != 0) {
-        vec lse = v_add_log1p(over_T(s->m, k.t, k.unit), a->ratio), z = v_mul(v_set((real)b->z_loss), lse);
-        loss = w_add_product(loss, z, lse);
-        C = w_add(C, v_add(z, z));
+        wide lse = w_add(w_of(L), over_T(s->m, k.t, k.unit));
+        if (RARELY(a->any_tiny))
+            lse = w_sum(lse, a->tiny);
+        const wide z = w_mul(w_set(b->z_loss), lse);
+        loss = w_sum(loss, w_mul(z, lse));
+        C = w_sum(C, w_sum(z, z));
     }
     store_loss(k, loss);
     return C;
 }
+
+/* w rounded; it may be subnormal if a row of the batch has a tiny ratio, or a tiny scale, which matters less. */
+CSM_INLINE vec round_of(wide w, int any_tiny) { return RARELY(any_tiny) ? w_result(w) : w_round(w); }
 
 /* Loops over parts are kept short: several of their chains of quotients and logarithms then run at once. */
 CSM_INLINE void loss_body(batch k, int what)
@@ -252,7 +268,7 @@ CSM_INLINE void loss_body(batch k, int what)
     if (is_single(b, what)) {
         EACH_PART(u, k) {
             const wide rest = rest_without(k, &a[u], j[u].label.logit, &s[u]);
-            own[u] = (patch){j[u].label.label, v_sub(v_set(0), w_round(w_mul(per_e[u], rest)))};
+            own[u] = (patch){j[u].label.label, v_sub(v_set(0), round_of(w_mul(per_e[u], rest), a[u].any_tiny))};
         }
         patch_labels(k, 0, b->y, b->ys, own, 0);
         return;
@@ -260,7 +276,7 @@ CSM_INLINE void loss_body(batch k, int what)
     for (ptrdiff_t slot = 0; b->label && slot < b->slots; slot++) {
         EACH_PART(u, k) {
             const labelled at = label_of(part_of(k, u), slot);
-            own[u] = (patch){at.label, v_sub(v_set(0), w_round(w_mul(j[u].scale, w_of(at.coefficient))))};
+            own[u] = (patch){at.label, v_sub(v_set(0), w_result(w_mul(j[u].scale, w_of(at.coefficient))))};
         }
         patch_labels(k, slot, b->y, b->ys, own, 1);
     }
@@ -274,92 +290,22 @@ CSM_INLINE void dense_body(batch k) { loss_body(k, IGNORES | DENSE | WEIGHED); }
 CSM_INLINE void selective_body(batch k)
 {
     const csm_block *b = k.b;
-    logarithm j[WIDTH];
+    gist a[WIDTH];
+    vec L[WIDTH];
     labelled l[WIDTH];
-    logarithms_of(k, j);
+    gist_of(k, a);
+    EACH_PART(u, k) L[u] = v_log1p(a[u].ratio);
     for (ptrdiff_t slot = 0; slot < b->slots; slot++) {
         labels_at(k, slot, l);
         EACH_PART(u, k) {
             const batch part = part_of(k, u);
             real lane[V_LANES];
-            v_put(lane, v_sub(drop(l[u].logit, j[u].m, k.t, k.unit), j[u].L));
+            vec v = v_sub(drop(l[u].logit, a[u].m, k.t, k.unit), L[u]);
+            if (RARELY(a[u].any_tiny))
+                v = w_result(w_sub(w_of(v), a[u].tiny));
+            v_put(lane, v);
             for (ptrdiff_t i = 0; i < part.rows && leads(k); i++)
                 ((real *)b->r)[(part.row + i) * b->slots + slot] = lane[i];
         }
     }
 }
-
-/* s C p = e hi + e lo, factor s C p = e up + e down and 1 - p = 1 - e per_e, for the max `below`, which does not
-   cancel. */
-typedef struct { vec hi, lo, up, down, per_e, top, below, weight, floor; } hessian_job;
-
-/* `per_e` is 1/S, `scale` is s C/S. */
-CSM_INLINE hessian_job hessian_of(batch k, const summary *a, wide weight, wide scale, wide per_e)
-{
-    hessian_job j;
-    w_split(scale, &j.hi, &j.lo);
-    w_split(w_mul(w_set(k.b->hessian_factor), scale), &j.up, &j.down);
-    j.per_e = w_round(per_e);
-    j.top = a->top;
-    j.below = w_round(w_mul(a->rest, per_e));
-    j.weight = w_round(weight);
-    j.floor = v_set((real)k.b->hessian_floor);
-    return j;
-}
-
-/* y = s (C p - c), and the Hessian's diagonal, factor s C p (1 - p) or abs(y), raised to the floor. */
-CSM_INLINE void hessian_step(batch k, const strand *p, ptrdiff_t i, int count, int whole,
-                             const hessian_job *all, int what)
-{
-    EACH(u, count) {
-        const hessian_job *j = all + owner(k, u);
-        vec e = load_at(k, p->y, i, u, p->ys, whole, 0), g = v_fma(e, j->hi, v_mul(e, j->lo));
-        if (what & DENSE)
-            g = v_fnma(j->weight, coefficient(k, p, i, u, whole, what), g);
-        vec others = v_pick(v_eq(e, j->top), j->below, v_fnma(e, j->per_e, v_set(1)));
-        vec h = v_mul(v_fma(e, j->up, v_mul(e, j->down)), others);
-        store_at(k, p->h, i, u, p->hs, whole, v_max(j->floor, k.b->residual ? v_abs(g) : h));
-        store_at(k, p->y, i, u, p->ys, whole, g);
-    }
-}
-
-CSM_INLINE void hessian_body(batch k, int what)
-{
-    const csm_block *b = k.b;
-    wide weight[WIDTH];
-    shift s[WIDTH];
-    labelled l[WIDTH];
-    sums e[WIDTH];
-    summary a[WIDTH];
-    hessian_job j[WIDTH];
-    patch g[WIDTH], h[WIDTH];
-    if (!(what & DENSE))
-        labels_at(k, 0, l);
-    meet(k);
-    EACH_PART(u, k) {
-        vec lift;
-        weight[u] = scales_of(part_of(k, u), &lift);
-        s[u] = shift_of(k.max[u], lift, k.t, k.unit);
-    }
-    exp_pass(k, s, what | SPLIT | KEEP_EXP | HESSIAN, e);
-    summarise(k, s, e, a);
-    EACH_PART(u, k) {
-        const wide per_e = w_div(w_set(1), a[u].S), scale = w_mul(weight[u], per_e);
-        j[u] = hessian_of(k, &a[u], weight[u], what & DENSE ? w_mul(scale, e[u].mass) : scale, per_e);
-        if (what & DENSE)
-            continue;
-        const vec others = w_round(w_mul(rest_without(k, &a[u], l[u].logit, &s[u]), scale));
-        g[u] = (patch){l[u].label, v_sub(v_set(0), others)};
-        h[u] = (patch){l[u].label, v_max(j[u].floor, others)};
-    }
-    EACH_STRAND(k, hessian_job, j, EACH_VECTOR(k, own_span(k), hessian_step(k, &p, i, count, whole, mine, what)));
-    meet(k);
-    if (what & DENSE)
-        return;
-    patch_labels(k, 0, b->y, b->ys, g, 0);
-    if (b->residual)
-        patch_labels(k, 0, b->h, b->hs, h, 0);
-}
-
-CSM_INLINE void label_hessian_body(batch k) { hessian_body(k, 0); }
-CSM_INLINE void dense_hessian_body(batch k) { hessian_body(k, DENSE); }

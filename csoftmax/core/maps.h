@@ -13,7 +13,7 @@ CSM_INLINE void softmax_body(batch k)
 }
 
 /* Three maps need of the summary no more than this. They share one function for each layout and T = 1 or not. */
-typedef struct { vec m, ratio; } gist;
+typedef struct { vec m, ratio; wide tiny; int any_tiny; } gist;
 
 CSM_INLINE void gist_in(batch k, gist *a)
 {
@@ -23,7 +23,7 @@ CSM_INLINE void gist_in(batch k, gist *a)
     shift_rows(k, s);
     exp_pass(k, s, SPLIT, e);
     summarise(k, s, e, all);
-    EACH_PART(u, k) a[u] = (gist){s[u].m, all[u].ratio};
+    EACH_PART(u, k) a[u] = (gist){s[u].m, all[u].ratio, all[u].tiny, all[u].any_tiny};
 }
 
 #define GIST(name, ALONG, UNIT, WIDE)                                                               \
@@ -56,24 +56,46 @@ CSM_INLINE void gist_of(batch k, gist *a)
             (k.b, k.row, k.rows, k.next, k.max, k.t, a);
 }
 
-/* log p is (x - m)/T - L. */
-typedef struct { vec m, L; } logarithm;
+/* log p is (x - m)/T - L, and `own` for the largest logit: a tiny L shows there alone, and is 0 in L. */
+typedef struct { vec m, L, own; } logarithm;
 
-CSM_INLINE void logarithms_of(batch k, logarithm *j)
+/* Returns whether an L is tiny. */
+CSM_INLINE int logarithms_of(batch k, logarithm *j)
 {
     gist a[WIDTH];
+    int any = 0;
     gist_of(k, a);
-    EACH_PART(u, k) j[u] = (logarithm){a[u].m, v_log1p(a[u].ratio)};
+    EACH_PART(u, k) {
+        const vec L = v_log1p(a[u].ratio);
+        j[u] = (logarithm){a[u].m, L, v_sub(v_set(0), L)};
+        if (RARELY(a[u].any_tiny))
+            j[u].own = w_result(w_sub(w_of(j[u].own), a[u].tiny));
+        any |= a[u].any_tiny;
+    }
+    return any;
 }
 
-CSM_INLINE vec logarithm_of(batch k, vec x, const logarithm *j) { return v_sub(drop(x, j->m, k.t, k.unit), j->L); }
+CSM_INLINE vec logarithm_of(batch k, vec x, const logarithm *j, int any_tiny)
+{
+    const vec v = v_sub(drop(x, j->m, k.t, k.unit), j->L);
+    return any_tiny ? v_pick(v_eq(x, j->m), j->own, v) : v;
+}
 
-CSM_INLINE void log_softmax_step(batch k, const strand *p, ptrdiff_t i, int count, int whole, const logarithm *all)
+CSM_INLINE void log_softmax_step(batch k, const strand *p, ptrdiff_t i, int count, int whole, const logarithm *all,
+                                 int any_tiny)
 {
     EACH(u, count) {
         const vec x = load_at(k, p->x, i, u, p->xs, whole, 0);
-        store_at(k, p->y, i, u, p->ys, whole, logarithm_of(k, x, all + owner(k, u)));
+        store_at(k, p->y, i, u, p->ys, whole, logarithm_of(k, x, all + owner(k, u), any_tiny));
     }
+}
+
+CSM_INLINE void log_softmax_pass(batch k, const logarithm *j, int any_tiny)
+{
+    EACH_STRAND(k, logarithm, j, {
+        const batch here = at_strand(k, r);
+        EACH_VECTOR(k, own_span(k), log_softmax_step(here, &p, i, count, whole, mine, any_tiny));
+    });
 }
 
 /* A row that stays in no cache is written past all of them, by aligned vectors: a line that is stored into is read from
@@ -85,24 +107,23 @@ CSM_INLINE void stream_log_softmax(batch k, const logarithm *j)
     const ptrdiff_t end = own.end < k.count ? own.end * V_LANES : k.b->n, left = end - own.begin * V_LANES;
     ptrdiff_t i = own.begin * V_LANES, head = misaligned(p.y + i, V_LANES);
     head = head < left ? head : left;
-    v_store_n(p.y + i, logarithm_of(k, v_load_n(p.x + i, head, 0), j), head);
+    v_store_n(p.y + i, logarithm_of(k, v_load_n(p.x + i, head, 0), j, 1), head);
     for (i += head; i + V_LANES <= end; i += V_LANES)
-        v_stream(p.y + i, logarithm_of(k, v_load(p.x + i), j));
-    v_store_n(p.y + i, logarithm_of(k, v_load_n(p.x + i, end - i, 0), j), end - i);
+        v_stream(p.y + i, logarithm_of(k, v_load(p.x + i), j, 1));
+    v_store_n(p.y + i, logarithm_of(k, v_load_n(p.x + i, end - i, 0), j, 1), end - i);
     v_drain();
 }
 
 CSM_INLINE void log_softmax_body(batch k)
 {
     logarithm j[WIDTH];
-    logarithms_of(k, j);
+    const int any_tiny = logarithms_of(k, j);
     if (V_LANES > 1 && k.along && !k.stays && !k.cached && k.b->y != k.b->x)
         stream_log_softmax(k, j);
+    else if (RARELY(any_tiny))
+        log_softmax_pass(k, j, 1);
     else
-        EACH_STRAND(k, logarithm, j, {
-            const batch here = at_strand(k, r);
-            EACH_VECTOR(k, own_span(k), log_softmax_step(here, &p, i, count, whole, mine));
-        });
+        log_softmax_pass(k, j, 0);
 }
 
 /* r = m/T + L; where m is infinite, m, unless the row holds a NaN. */
@@ -114,6 +135,8 @@ CSM_INLINE void logsumexp_body(batch k)
         const batch part = part_of(k, u);
         const vec m = a[u].m;
         vec r = v_add_log1p(over_T(m, k.t, k.unit), a[u].ratio);
+        if (RARELY(a[u].any_tiny))
+            r = w_result(w_add(a[u].tiny, r));
         mask infinite = v_eq(v_abs(m), v_set(INFINITY));
         if (m_any(infinite)) {
             mask clean = v_eq(nan_pass(part), v_set(0));
@@ -133,7 +156,12 @@ CSM_INLINE void entropy_body(batch k)
     exp_pass(k, s, SPLIT | ENTROPY, e);
     summarise(k, s, e, a);
     EACH_PART(u, k) {
-        const vec L = v_log1p(a[u].ratio);
-        store_result(part_of(k, u), v_add(L, w_round(w_div(e[u].drops, a[u].S))));
+        const wide of_drops = w_div(e[u].drops, a[u].S);
+        vec r = v_log1p(a[u].ratio);
+        if (RARELY(a[u].any_tiny))
+            r = w_result(w_add(w_sum(a[u].tiny, of_drops), r));
+        else
+            r = v_add(r, w_round(of_drops));
+        store_result(part_of(k, u), r);
     }
 }

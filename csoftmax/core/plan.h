@@ -26,10 +26,12 @@ typedef struct owned {
 /* What comes with the rows, per row in computing order; see kernels.h. */
 typedef struct {
     ptrdiff_t *label;
+    ptrdiff_t *ignored;                 /* of kernels.h; NULL: no row is                        */
     void *coefficient, *weight;
+    double weight_scale;                /* a power of two, by which weights were divided        */
     const double *sample_weight, *temperatures;
     void *result;
-    ptrdiff_t valid;                    /* rows that are not ignored                            */
+    ptrdiff_t valid;                    /* rows that count in the mean                          */
     double divisor;                     /* of the loss                                          */
     owned *last;                        /* what csm_drop_rows frees                             */
     size_t used;                        /* bytes of `few`                                       */
@@ -48,7 +50,7 @@ typedef struct {
     ptrdiff_t slopes_at, mask_at;       /* where in it are slopes of capped logits, bytes of `where`; 0: nowhere */
     ptrdiff_t slots, results;           /* labels and results per row */
     row_data given;
-    double scale;                       /* of the loss gradient: 1/(temperature divisor) */
+    double scale, scale_rest;           /* of the loss gradient: 1/(temperature divisor), and what it lost */
     int threads, together;              /* how many compute; whether they share each row */
     char *scratch;                      /* of all threads */
     ptrdiff_t begin, end;               /* the rows of this slice */
@@ -60,6 +62,9 @@ typedef struct {
 } plan;
 
 void csm_make_plan(plan *p, csm_call *c);
+
+/* Of what kernels write per row: losses that will be added are doubles. */
+static inline csm_dtype csm_result_dtype(const csm_call *c) { return c->loss ? CSM_F64 : c->dtype; }
 
 /* The stride of an operand along the last axis of rows, or along the classes if there is one axis of them. Of joined
    Jacobians, x moves along the last axis but one. */

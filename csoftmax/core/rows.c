@@ -3,6 +3,7 @@
    other numbers, and the results, where the caller's are not in that order. Includes plan.h. */
 #include "plan.h"
 
+#include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -109,11 +110,40 @@ static csm_status take_labels(plan *p)
     return CSM_OK;
 }
 
-/* What a label counts besides its probability: its class's weight times what smoothing leaves of it. */
-static double counts_of(const csm_call *c, ptrdiff_t label)
+/* A power of two near the largest weight, where that is far from 1: divided by it, weights of 1e39, which no float32 is,
+   are some. */
+static double scale_of(const double *weight, ptrdiff_t n)
 {
+    double most = 0;
+    int exponent;
+    for (ptrdiff_t j = 0; j < n; j++)
+        if (fabs(weight[j]) > most && fabs(weight[j]) < INFINITY)
+            most = fabs(weight[j]);
+    frexp(most, &exponent);
+    return most == 0 || (most > 0x1p-60 && most < 0x1p60) ? 1 : ldexp(1, exponent);
+}
+
+/* Class weights in the dtype of the computation. */
+static csm_status take_weights(plan *p)
+{
+    const csm_call *c = p->call;
     const double *weight = c->weight.data;
-    return label < 0 ? 0 : (1 - c->label_smoothing) * (weight ? weight[label] : 1);
+    row_data *g = &p->given;
+    if (!(g->weight = own(p, (size_t)(p->n * csm_itemsize(c->dtype)))))
+        return CSM_NO_MEMORY;
+    g->weight_scale = scale_of(weight, p->n);
+    for (ptrdiff_t j = 0; j < p->n; j++)
+        csm_put(g->weight, c->dtype, j, weight[j] / g->weight_scale);
+    return CSM_OK;
+}
+
+/* What a label counts besides its probability: its class's weight times what smoothing leaves of it. */
+static double counts_of(const plan *p, ptrdiff_t label)
+{
+    const csm_call *c = p->call;
+    const double *weight = c->weight.data;
+    const double keep = label < 0 ? 0 : 1 - c->label_smoothing;
+    return keep == 0 ? 0 : keep * (weight ? weight[label] / p->given.weight_scale : 1);
 }
 
 static void take_coefficients(plan *p)
@@ -122,7 +152,7 @@ static void take_coefficients(plan *p)
     const ptrdiff_t *label = p->given.label;
     const lines l = lines_of(p);
     for (ptrdiff_t at = 0; !c->prob.data && at < p->count * p->slots; at++)
-        csm_put(p->given.coefficient, c->dtype, at, counts_of(c, label[at]));
+        csm_put(p->given.coefficient, c->dtype, at, counts_of(p, label[at]));
     for (ptrdiff_t i = 0; c->prob.data && i * l.inner < p->count; i++)
         for (ptrdiff_t j = 0; j < l.inner; j++)
             for (ptrdiff_t slot = 0; slot < p->slots; slot++) {
@@ -130,7 +160,8 @@ static void take_coefficients(plan *p)
                 double prob;
                 memcpy(&prob, line_of(p, &c->prob, i, &l) + j * last_stride(p, &c->prob)
                               + (c->slots ? slot * c->prob.stride[c->ndim] : 0), sizeof prob);
-                csm_put(p->given.coefficient, c->dtype, at, label[at] < 0 ? 0 : prob * counts_of(c, label[at]));
+                const double counts = counts_of(p, label[at]);
+                csm_put(p->given.coefficient, c->dtype, at, counts == 0 || prob == 0 ? 0 : prob * counts);
             }
 }
 
@@ -156,6 +187,29 @@ static void count_rows(plan *p)
             csm_put(g->coefficient, p->call->dtype, row * p->slots + slot, 0);
         }
     }
+}
+
+/* Rows of weight 0 are ignored, though they count in the mean. Of probabilities, `ignored` is an array of its own. */
+static csm_status ignore_weightless(plan *p)
+{
+    row_data *g = &p->given;
+    ptrdiff_t row = 0;
+    while (row < p->count && g->sample_weight[row] != 0)
+        row++;
+    if (row == p->count)
+        return CSM_OK;
+    g->ignored = g->label;
+    if (!g->ignored && !(g->ignored = own(p, (size_t)p->count * sizeof *g->ignored)))
+        return CSM_NO_MEMORY;
+    if (!g->label)
+        memset(g->ignored, 0, (size_t)p->count * sizeof *g->ignored);
+    for (; row < p->count; row++)
+        for (ptrdiff_t at = row * p->slots; g->sample_weight[row] == 0 && at < (row + 1) * p->slots; at++) {
+            g->ignored[at] = -1;
+            if (g->coefficient)
+                csm_put(g->coefficient, p->call->dtype, at, 0);
+        }
+    return CSM_OK;
 }
 
 /* D of the mean: the weights of the labels, or the rows, that are not ignored. */
@@ -186,6 +240,9 @@ csm_status csm_take_rows(plan *p)
     const size_t size = (size_t)csm_itemsize(c->dtype), labels = (size_t)(p->count * p->slots);
     csm_status status = CSM_OK;
     g->valid = p->count;
+    g->weight_scale = 1;
+    if (c->weight.data && (status = take_weights(p)) != CSM_OK)
+        return status;
     if (c->target.data) {
         if (!(g->label = own(p, labels * sizeof *g->label)))
             return CSM_NO_MEMORY;
@@ -199,18 +256,17 @@ csm_status csm_take_rows(plan *p)
         if (p->slots > 1)
             count_rows(p);
     }
-    if (c->weight.data) {
-        if (!(g->weight = own(p, (size_t)p->n * size)))
-            return CSM_NO_MEMORY;
-        for (ptrdiff_t j = 0; j < p->n; j++)
-            csm_put(g->weight, c->dtype, j, ((const double *)c->weight.data)[j]);
-    }
+    if (g->valid < p->count)
+        g->ignored = g->label;
     g->divisor = divisor_of(p);
     g->temperatures = take_numbers(p, &c->temperatures, &status);
     g->sample_weight = take_numbers(p, &c->sample_weight, &status);
+    if (g->sample_weight && (status = ignore_weightless(p)) != CSM_OK)
+        return status;
     if (c->r.data || c->loss) {
-        const int fit = in_order(p, &c->r, c->dtype, p->results);
-        g->result = fit ? c->r.data : own(p, (size_t)(p->count * p->results) * size);
+        const csm_dtype dtype = csm_result_dtype(c);
+        const int fit = in_order(p, &c->r, dtype, p->results);
+        g->result = fit ? c->r.data : own(p, (size_t)(p->count * p->results * csm_itemsize(dtype)));
         status = g->result ? status : CSM_NO_MEMORY;
     }
     return status;
@@ -221,19 +277,18 @@ enum { FEW = 64 };
 
 /* Pairwise over few numbers at a time, all but the last as many: the order depends on the count alone, the error grows
    with its log. */
-static double sum_of(const char *real, csm_dtype dtype, ptrdiff_t count)
+static double sum_of(const double *v, ptrdiff_t count)
 {
-    const ptrdiff_t size = csm_itemsize(dtype);
     ptrdiff_t first = FEW;
     while (2 * first < count)
         first *= 2;
     if (first < count)
-        return sum_of(real, dtype, first) + sum_of(real + first * size, dtype, count - first);
-    double v[FEW] = {0}, s[8] = {0};
-    csm_read(v, CSM_F64, real, dtype, 0, size, count);
+        return sum_of(v, first) + sum_of(v + first, count - first);
+    double few[FEW] = {0}, s[8] = {0};
+    memcpy(few, v, (size_t)count * sizeof *v);
     for (int i = 0; i < FEW; i += 8)
         _Pragma("GCC unroll 8") for (int k = 0; k < 8; k++)    /* in memory they would wait for each other */
-            s[k] += v[i + k];
+            s[k] += few[i + k];
     return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
 }
 
@@ -243,8 +298,7 @@ void csm_give_results(const plan *p)
     const ptrdiff_t size = csm_itemsize(c->dtype);
     const lines l = lines_of(p);
     if (c->loss) {
-        *c->loss = sum_of(p->given.result, c->dtype, p->count) / p->given.divisor;
-        *c->loss = c->dtype == CSM_F32 ? (float)*c->loss : *c->loss;
+        *c->loss = csm_rounded(sum_of(p->given.result, p->count) / p->given.divisor, c->dtype);
     }
     if (!c->r.data || p->given.result == c->r.data)
         return;

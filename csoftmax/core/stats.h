@@ -1,5 +1,5 @@
 /* What is learnt of the rows of a batch on the way through their exponentials: sums; and the pass that scales them.
-   Includes nothing; needs maxima.h, math/exp.h and math/log1p.h before it. */
+   Includes nothing; needs maxima.h, math/exp.h, math/log1p.h and math/underflow.h before it. */
 
 /* Sums over each row. */
 typedef struct {
@@ -14,7 +14,8 @@ typedef struct {
    is right to the last bits. HESSIAN: there is an h. */
 enum { KEEP_EXP = 1, SPLIT = 2, DENSE = 4, ENTROPY = 8, WEIGHED = 16, IGNORES = 32, HESSIAN = 64 };
 
-/* c of a vector: what the loss counts of (m - x)/T + L. That is g, or WEIGHED, w (keep g + smooth); see losses.h. */
+/* c of a vector: what the loss counts of (m - x)/T + L. That is g, or WEIGHED, w (keep g + smooth), 0 where w is
+   infinite but its factor is 0; see losses.h. */
 CSM_INLINE vec coefficient(batch k, const strand *p, ptrdiff_t i, int u, int whole, int what)
 {
     const csm_block *b = k.b;
@@ -24,7 +25,8 @@ CSM_INLINE vec coefficient(batch k, const strand *p, ptrdiff_t i, int u, int who
     if (p->g)
         c = v_fma(v_set((real)b->keep), load_at(k, p->g, i, u, p->gs, whole, 0), c);
     if (b->weight)
-        c = v_mul(c, k.along ? load_at(k, b->weight, i, u, V_LANES, whole, 0) : v_set(((const real *)b->weight)[i]));
+        c = v_keep(v_ne(c, v_set(0)), v_mul(c, k.along ? load_at(k, b->weight, i, u, V_LANES, whole, 0)
+                                                       : v_set(((const real *)b->weight)[i])));
     return k.along && !whole ? v_keep(m_first(k.lanes), c) : c;
 }
 
@@ -216,17 +218,19 @@ CSM_INLINE void exp_pass(batch k, const shift *s, int what, sums *sum)
     const int alone = k.rows == 1;
     const span own = own_span(k);
     const ptrdiff_t pieces = k.lone ? 1 : alone ? (own.end - own.begin + CSM_PART - 1) / CSM_PART : k.rows;
-    real count[V_LANES] = {0}, c[V_LANES], base[V_LANES], floor[V_LANES], m[V_LANES];
+    real count[V_LANES] = {0}, c[V_LANES], base[V_LANES], plain[V_LANES], floor[V_LANES], lowest[V_LANES], m[V_LANES];
     double other[W_SIZE] = {0}, drops[W_SIZE] = {0}, mass[W_SIZE] = {0};
     sums all = sums_of_nothing();
-    v_put(c, s->c), v_put(base, s->base), v_put(floor, s->floor), v_put(m, s->m);
+    v_put(c, s->c), v_put(base, s->base), v_put(plain, s->plain), v_put(floor, s->floor);
+    v_put(lowest, s->lowest), v_put(m, s->m);
     for (ptrdiff_t i = 0; i < pieces; i++) {
         const ptrdiff_t r = alone ? 0 : i;
         if (skips(k, r))
             continue;
         const strand p = strand_of(k, r);
         const batch here = at_strand(k, r);
-        const shift mine = k.lone ? *s : (shift){v_set(c[r]), v_set(base[r]), v_set(floor[r]), v_set(m[r])};
+        const shift mine = k.lone ? *s : (shift){v_set(c[r]), v_set(base[r]), v_set(plain[r]), v_set(floor[r]),
+                                                 v_set(lowest[r]), v_set(m[r])};
         span piece = own;
         sums these = sums_of_nothing();
         if (alone) {
@@ -259,16 +263,27 @@ CSM_INLINE void exp_pass(batch k, const shift *s, int what, sums *sum)
 
 /* What is known of rows after their exponentials. */
 typedef struct {
-    vec top, ratio;         /* the exponential of the max; (S - top)/top, of which log1p is log(S/top)  */
+    vec top;                /* the exponential of the max                                               */
     wide rest, S;           /* the sum without one max, and with it                                     */
+    vec ratio;              /* (S - top)/top, of which log1p is log(S/top); where that is tiny, 0, ...  */
+    wide tiny;              /* ... and this is it, and its log1p; else 0                                */
+    int any_tiny;           /* whether a row of the batch has a tiny ratio; else `tiny` is not set      */
 } summary;
 
 CSM_INLINE void complete_in(summary *a, const sums *e, int width)
 {
     for (int u = 0; u < width; u++) {
         a[u].rest = w_add_product(e[u].other, v_sub(e[u].count, v_set(1)), a[u].top);
-        a[u].ratio = w_ratio(a[u].rest, a[u].top);
         a[u].S = w_add(a[u].rest, a[u].top);
+        const vec rest = w_round(a[u].rest), least = v_mul(a[u].top, v_set(NEAR_TINY));
+        const mask is_tiny = v_lt(rest, least);
+        wide ratio = w_ratio(a[u].rest, a[u].top);
+        a[u].any_tiny = m_any(is_tiny);
+        if (RARELY(a[u].any_tiny)) {
+            a[u].tiny = w_drop(v_le(least, rest), ratio);
+            ratio = w_drop(is_tiny, ratio);
+        }
+        a[u].ratio = w_round(ratio);
     }
 }
 
@@ -280,25 +295,59 @@ CSM_INLINE void summarise(batch k, const shift *s, const sums *e, summary *a)
     (k.lone ? complete_in : complete)(a, e, k.width);
 }
 
-/* y = e a + c f: a as hi + lo, and f, a number per row; c only where DENSE. Ignored rows get 0 where IGNORES. */
-typedef struct { vec hi, lo, f, alive; } scaling;
+/* y = e a + c f, a and f numbers per row; c only where DENSE. Ignored rows get 0 where IGNORES. */
+typedef struct { multiple_of_e a; vec f, alive; } scaling;
 
 CSM_INLINE scaling scaling_of(batch k, wide a, vec f, int what)
 {
-    scaling j = {f, f, f, what & IGNORES ? alive_of(k) : f};
-    w_split(a, &j.hi, &j.lo);
-    return j;
+    return (scaling){multiple_by(a), f, what & IGNORES ? alive_of(k) : f};
+}
+
+/* c f + v. Where v belongs to an exponential below `least`, and may be subnormal, it is too small to show beside a
+   c f that is not. */
+CSM_INLINE vec add_dense(vec c, vec f, vec v, vec e, vec least, int is_small)
+{
+    if (is_small) {
+        const vec shows = v_set(real_power(2 * FRACTION_BITS + 20 - RANGE_BITS));
+        v = v_drop(v_lt(e, v_keep(v_le(shows, v_abs(v_mul(c, f))), least)), v);
+    }
+    return v_fma(c, f, v);
+}
+
+CSM_INLINE void scale_vectors(batch k, const strand *p, ptrdiff_t i, int count, int whole, const vec *e,
+                              const scaling *all, int what, int is_small)
+{
+    EACH(u, count) {
+        const scaling *j = all + owner(k, u);
+        vec v = is_small ? times_small_e(e[u], &j->a) : times_e(e[u], &j->a);
+        if (what & DENSE)
+            v = add_dense(coefficient(k, p, i, u, whole, what), j->f, v, e[u], j->a.least, is_small);
+        store_at(k, p->y, i, u, p->ys, whole, what & IGNORES ? v_keep(v_ne(j->alive, v_set(0)), v) : v);
+    }
+}
+
+/* Whether an exponential is below what its row allows. */
+CSM_INLINE int any_below(batch k, const vec *e, const vec *least, int count)
+{
+    if (k.along) {
+        vec lowest = e[0];
+        EACH(u, count) lowest = v_min(e[u], lowest);
+        return m_any(v_lt(lowest, least[0]));
+    }
+    mask below = v_lt(e[0], least[0]);
+    EACH(u, count) below = m_or(below, v_lt(e[u], least[u]));
+    return m_any(below);
 }
 
 CSM_INLINE void scale_step(batch k, const strand *p, ptrdiff_t i, int count, int whole, const scaling *all, int what)
 {
-    EACH(u, count) {
-        const scaling *j = all + owner(k, u);
-        vec e = load_at(k, p->y, i, u, p->ys, whole, 0), v = v_fma(e, j->hi, v_mul(e, j->lo));
-        if (what & DENSE)
-            v = v_fma(coefficient(k, p, i, u, whole, what), j->f, v);
-        store_at(k, p->y, i, u, p->ys, whole, what & IGNORES ? v_keep(v_ne(j->alive, v_set(0)), v) : v);
-    }
+    vec e[4], least[4];
+    EACH(u, count) e[u] = load_at(k, p->y, i, u, p->ys, whole, INFINITY);
+    EACH(u, count) least[u] = all[owner(k, u)].a.least;
+    if (RARELY(any_below(k, e, least, count)))
+        scale_vectors(k, p, i, count, whole, e, all, what, 1);
+    else
+        scale_vectors(k, p, i, count, whole, e, all, what, 0);
 }
 
 CSM_INLINE void scale_pass(batch k, const scaling *j, int what)

@@ -173,8 +173,9 @@ static void turned(const csm_block *b, csm_kernel *across)
         }
         tile.y = b->y ? x : NULL;
         tile.h = b->h ? h : NULL;
-        tile.r = b->r ? (real *)b->r + row * b->results : NULL;
+        tile.r = b->r ? (char *)b->r + row * b->results * (ptrdiff_t)(b->sums ? sizeof(double) : sizeof(real)) : NULL;
         tile.label = b->label ? b->label + row * b->slots : NULL;
+        tile.ignored = b->ignored ? b->ignored + row * b->slots : NULL;
         tile.coefficient = b->coefficient ? (const real *)b->coefficient + row * b->slots : NULL;
         tile.sample_weight = b->sample_weight ? b->sample_weight + row : NULL;
         tile.temperatures = b->temperatures ? b->temperatures + row : NULL;

@@ -18,9 +18,10 @@
 #define CSM_PRAGMA(text) _Pragma(#text)
 
 /* For the scalar kernels on x86, which only CPUs without AVX2 run there: a quarter less code, as fast but for Jacobians
-   (docs/decisions/0038). */
+   (docs/decisions/0038); and what is chosen by a condition is computed after it, so that numbers below the normal range
+   are kept away from arithmetic. */
 #if defined(__x86_64__) && !defined(__clang__)
-#define SMALL_CODE CSM_PRAGMA(GCC optimize("Os"))
+#define SMALL_CODE CSM_PRAGMA(GCC optimize("Os", "trapping-math"))
 #else
 #define SMALL_CODE
 #endif
@@ -28,6 +29,9 @@
 /* The loops fill the registers by themselves: constants that gcc brings there ahead of them, and what it keeps there to
    compute nothing twice, it spills (docs/decisions/0041). */
 #define FEW_REGISTERS CSM_PRAGMA(GCC optimize("no-gcse", "no-move-loop-invariants"))
+
+/* A condition that seldom holds: what depends on it is kept out of the way. */
+#define RARELY(condition) __builtin_expect(!!(condition), 0)
 
 /* A loop over side-by-side vectors, always unrolled: `count` is a constant of at most 4. */
 #define EACH(u, count) _Pragma("GCC unroll 4") for (int u = 0; u < (count); u++)

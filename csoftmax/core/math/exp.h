@@ -15,18 +15,24 @@
 
    Where abs(max/T) > EXP_NEAR, x - max is exact for every x whose exponential is not 0 (Sterbenz), and is taken.
 
-   The lift keeps every exponential that can show in a result a normal number: a result that is subnormal is
-   rounded once, when it is scaled. */
+   An exponential is 0 or a normal number: the lift keeps up all that can show in a result, and what lies further below
+   the max than that is 0. */
 
 /* What is taken off the logits of a row (or of V_LANES rows, one a lane). */
 typedef struct {
     vec c;              /* subtracted first, exactly: 0, or the max         */
     vec base;           /* added to n: the last bits of the sum are n - n0, for v_power or v_raise */
-    vec floor;          /* (x - c) 2^-k is raised to this, where e is 0     */
+    vec plain;          /* x 2^-k above this is taken as it is; infinite where c is not 0 */
+    vec floor;          /* where (x - c) 2^-k is not above this, e is 0: ... */
+    vec lowest;         /* ... it is replaced by this, whose power is 0     */
     vec m;              /* the largest logit                                */
 } shift;
 
-/* The shift of rows whose largest logit is m; the exponentials come out 2^lift times larger, 0 <= lift <= EXP_LIFT. */
+/* v times what gives (x - c) 2^-k back for v = n. */
+CSM_INLINE vec times_ln2(vec v, const temper *t) { return v_fma(v, t->hi, v_mul(v, t->lo)); }
+
+/* The shift of rows whose largest logit is m; the exponentials come out 2^lift times larger, 0 <= lift <=
+   EXP_MOST_LIFT. */
 CSM_INLINE shift shift_of(vec m, vec lift, const temper *t, int unit)
 {
     vec d = unit ? m : v_mul(m, t->pow2);
@@ -34,19 +40,24 @@ CSM_INLINE shift shift_of(vec m, vec lift, const temper *t, int unit)
     d = v_keep(near, d);
     shift s;
     s.c = v_pick(near, v_set(0), m);
-    const vec n0 = v_sub(multiple(d, t), lift), lowest = v_sub(n0, v_set(EXP_BIAS));
+    const vec n0 = v_sub(multiple(d, t), lift);
     s.base = v_sub(v_set(V_TABLE > 1 ? EXP_MAGIC / V_TABLE : EXP_MAGIC + EXP_BIAS), n0);
-    s.floor = v_fma(lowest, t->hi, v_mul(lowest, t->lo));
+    s.floor = times_ln2(v_add(n0, v_set(EXP_LEAST)), t);
+    s.lowest = times_ln2(v_sub(n0, v_set(EXP_BIAS)), t);
+    s.plain = v_pick(near, s.floor, v_set(INFINITY));
     s.m = m;
     return s;
 }
+
+/* t^2, but not so small that it is subnormal. */
+CSM_INLINE vec square_of(vec t) { return V_FUSED ? v_fma(t, t, v_set(TINY * TINY)) : v_mul(t, t); }
 
 /* p[u] = rest[u] + t^2 q(t) of t[u]. Coefficients go in pairs, by Horner's rule in t^2: half as long a chain. */
 CSM_INLINE void add_tail(vec *p, const vec *t, const vec *rest, int count)
 {
     enum { COEFFICIENTS = sizeof exp_c / sizeof *exp_c, FIRST = 2 - COEFFICIENTS % 2 };
     vec square[4];
-    EACH(u, count) square[u] = v_mul(t[u], t[u]);
+    EACH(u, count) square[u] = square_of(t[u]);
     EACH(u, count) p[u] = FIRST == 1 ? v_set(exp_c[0]) : v_fma(v_set(exp_c[0]), t[u], v_set(exp_c[1]));
     _Pragma("GCC unroll 16") for (int k = FIRST; k < COEFFICIENTS; k += 2)
         EACH(u, count) p[u] = v_fma(p[u], square[u], v_fma(v_set(exp_c[k]), t[u], v_set(exp_c[k + 1])));
@@ -58,6 +69,19 @@ typedef struct {
     vec n, t;           /* n + base; t, in the unit of x */
 } reduced;
 
+/* Whether one of the v[u] is not to be taken as it is. A NaN may hide others of its lane: they are of its row. */
+CSM_INLINE int any_not_plain(const vec *v, int count, const shift *s, int each)
+{
+    vec lowest = v[0];
+    if (!each) {
+        EACH(u, count) lowest = v_min(v[u], lowest);
+        return m_any(v_le(lowest, s->plain));
+    }
+    mask below = v_le(v[0], s[0].plain);
+    EACH(u, count) below = m_or(below, v_le(v[u], s[u].plain));
+    return m_any(below);
+}
+
 /* The first half of exponentials, of x[u] for u < count. The shift is s[0] for all of them, or s[u] for each.
 
    A chain of twenty dependent operations is longer than a core looks ahead, so several vectors go through it step
@@ -66,14 +90,26 @@ typedef struct {
 CSM_INLINE void reduce_many(reduced *a, const vec *x, int count, const shift *s, int each, const temper *t, int unit)
 {
     vec n[4], r[4];
-    EACH(u, count) r[u] = v_sub(x[u], s[each ? u : 0].c);
-    if (!unit)
-        EACH(u, count) r[u] = v_mul(r[u], t->pow2);
-    EACH(u, count) r[u] = v_max(s[each ? u : 0].floor, r[u]);
+    EACH(u, count) r[u] = unit ? x[u] : v_mul(x[u], t->pow2);
+    if (RARELY(any_not_plain(r, count, s, each)))
+        EACH(u, count) {
+            const shift *of = s + (each ? u : 0);
+            r[u] = v_sub(x[u], of->c);
+            r[u] = unit ? r[u] : v_mul(r[u], t->pow2);
+            r[u] = v_pick(v_le(r[u], of->floor), of->lowest, r[u]);
+        }
     EACH(u, count) a[u].n = v_fma(r[u], t->per, s[each ? u : 0].base);
     EACH(u, count) n[u] = v_sub(a[u].n, s[each ? u : 0].base);
     EACH(u, count) r[u] = v_fnma(n[u], t->hi, r[u]);
     EACH(u, count) a[u].t = v_fnma(n[u], t->lo, r[u]);
+    if (!V_FUSED)       /* products of its own with coefficients would be subnormal */
+        EACH(u, count) a[u].t = v_drop(v_lt(v_abs(a[u].t), v_set(TINY)), a[u].t);
+}
+
+/* t/T', or of a tiny t a neighbour of it whose rest is normal as well. */
+CSM_INLINE vec quotient_of_reduced(vec t, const temper *of)
+{
+    return V_FUSED ? v_sub(v_fma(t, of->inv, v_set(NEAR_TINY)), v_set(NEAR_TINY)) : v_mul(t, of->inv);
 }
 
 /* The second: e[u] = e^(x/T) 2^-n0, within 1.1 ULP where x <= max, 0.8 with a table; 0 for -inf; NaN for NaN, and in
@@ -86,7 +122,7 @@ CSM_INLINE void exp_reduced(vec *e, const reduced *a, int count, const temper *t
         add_tail(p, r, r, count);
     } else {
         vec scaled[4], low[4];
-        EACH(u, count) scaled[u] = v_mul(r[u], t->inv);
+        EACH(u, count) scaled[u] = quotient_of_reduced(r[u], t);
         EACH(u, count) low[u] = v_fma(r[u], t->inv_lo, v_mul_err(r[u], t->inv, scaled[u]));
         add_tail(p, scaled, low, count);
         EACH(u, count) p[u] = v_add(scaled[u], p[u]);
@@ -98,7 +134,8 @@ CSM_INLINE void exp_reduced(vec *e, const reduced *a, int count, const temper *t
 #else
         const vec power = v_power(a[u].n);
 #endif
-        e[u] = v_fma(power, p[u], power);
+        /* The same number, but a product of its own may be subnormal. */
+        e[u] = V_FUSED ? v_fma(power, p[u], power) : v_mul(power, v_add(v_set(1), p[u]));
     }
 }
 

@@ -4,9 +4,16 @@
    Worst error of v_exp over every float32 of its domain, T = 1: see tests/test_accuracy.py. */
 
 #define EXP_NEAR 208         /* up to this abs(max/T) the shift is an integer: exp takes the max off itself  */
-#define EXP_LIFT 88          /* exponentials come out up to this many powers of two above e^((x - max)/T)    */
-#define EXP_BIAS 127         /* of exponent bits; those of 2^-EXP_BIAS are 0, and so are exponentials as low  */
+#define EXP_LIFT 64          /* exponentials come out this many powers of two above e^((x - max)/T), ...       */
+#define EXP_MOST_LIFT 100    /* ... and up to this many where what is computed from them is scaled up          */
+#define EXP_BIAS 127         /* of exponent bits; those of 2^-EXP_BIAS are 0                                   */
+#define EXP_LEAST -125       /* exponentials that would be less than 2^EXP_LEAST are 0                         */
 #define EXP_MAGIC 0x1.8p23f  /* a number of this size has no fraction bits                                     */
+#define TINY 0x1p-60f         /* a reduced logit below this changes no exponential                              */
+#define NEAR_TINY 0x1p-40f   /* beside this the rounding errors of tiny numbers are normal numbers              */
+#define RANGE_BITS 126       /* the least normal number is 2^-RANGE_BITS, ...                                  */
+#define FRACTION_BITS 23     /* ... and subnormal numbers are multiples of 2^-(RANGE_BITS + FRACTION_BITS)     */
+#define MOST_SCALE 0x1p150   /* of a gradient: times an exponential of 0 it is 0                                */
 #define T_POWERS 120         /* powers of two by which T is brought near 1                                     */
 #define T_MAX 0x1p220        /* from here on x/T is below 2^-92 and every exponential 1                       */
 

@@ -2,9 +2,17 @@
    needs a vector header before it. */
 
 #define EXP_NEAR 1490        /* up to this abs(max/T) the shift is an integer: exp takes the max off itself  */
-#define EXP_LIFT 564         /* exponentials come out up to this many powers of two above e^((x - max)/T)    */
-#define EXP_BIAS 1023        /* of exponent bits; those of 2^-EXP_BIAS are 0, and so are exponentials as low  */
+#define EXP_LIFT 512         /* exponentials come out this many powers of two above e^((x - max)/T), ...       */
+#define EXP_MOST_LIFT 700    /* ... and up to this many where what is computed from them is scaled up          */
+#define EXP_BIAS 1023        /* of exponent bits; those of 2^-EXP_BIAS are 0                                   */
+#define EXP_LEAST -900       /* exponentials that would be less than 2^EXP_LEAST are 0: rounding errors of sums
+                                of others are normal numbers                                                   */
 #define EXP_MAGIC 0x1.8p52   /* a number of this size has no fraction bits                                     */
+#define TINY 0x1p-400         /* a reduced logit below this changes no exponential                              */
+#define NEAR_TINY 0x1p-300   /* beside this the rounding errors of tiny numbers are normal numbers              */
+#define RANGE_BITS 1022      /* the least normal number is 2^-RANGE_BITS, ...                                  */
+#define FRACTION_BITS 52     /* ... and subnormal numbers are multiples of 2^-(RANGE_BITS + FRACTION_BITS)     */
+#define MOST_SCALE 0x1.fffffffffffffp1023/* of a gradient: times an exponential of 0 it is 0                    */
 #define T_POWERS 1000        /* powers of two by which T is brought near 1                                     */
 #define T_MAX INFINITY       /* any T                                                                         */
 

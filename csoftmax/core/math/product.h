@@ -1,7 +1,7 @@
 /* The rounding error of a product of doubles, without FMA. Includes nothing. */
 
 /* a*b - p for p = a*b, exact: each factor split into halves of 26 bits (Dekker 1971). abs(a), abs(b) < 2^990. */
-CSM_INLINE double product_error(double a, double b, double p)
+static inline double product_error(double a, double b, double p)
 {
     double s = 0x1p27 + 1, ah = a * s - (a * s - a), bh = b * s - (b * s - b);
     double al = a - ah, bl = b - bh;

@@ -11,6 +11,7 @@ CSM_INLINE void w_put_first(double *p, wide w) { *p = v_first(w.hi); p[V_LANES] 
 CSM_INLINE wide w_of(vec a) { wide w = {a, v_set(0)}; return w; }
 CSM_INLINE wide w_load(const double *p) { return w_of(v_get(p)); }
 CSM_INLINE wide w_set(double a) { return w_of(v_set(a)); }
+CSM_INLINE wide w_pair(double hi, double lo) { return (wide){v_set(hi), v_set(lo)}; }
 CSM_INLINE wide w_zero(void) { return w_set(0); }
 
 CSM_INLINE wide w_add(wide w, vec v)
@@ -71,8 +72,21 @@ CSM_INLINE wide w_div(wide a, wide b)
 /* An infinite sum has no low part: its error term is NaN. */
 CSM_INLINE vec w_round(wide w) { return v_add(w.hi, v_keep(v_lt(v_abs(w.hi), v_set(INFINITY)), w.lo)); }
 
-CSM_INLINE wide w_double(wide w) { return w_of(w_round(w)); }
-CSM_INLINE vec w_ratio(wide w, vec a) { return v_div(w_round(w), a); }
+CSM_INLINE void w_store(double *p, wide w) { v_put(p, w_round(w)); }
+CSM_INLINE wide w_drop(mask m, wide w) { return (wide){v_drop(m, w.hi), v_drop(m, w.lo)}; }
+
+CSM_INLINE wide w_clamp(wide w, double most)
+{
+    const vec hi = v_max(v_set(-most), v_min(v_set(most), w.hi));
+    return (wide){hi, v_keep(v_eq(hi, w.hi), w.lo)};
+}
+
+/* 0 where the quotient is below 2^-1080, and no number of this type. */
+CSM_INLINE wide w_ratio(wide w, vec a)
+{
+    const vec v = w_round(w), down = v_set(0x1p-540), up = v_set(0x1p540);
+    return w_of(v_div(v_drop(v_lt(v_mul(v, up), v_mul(a, down)), v), a));
+}
 
 CSM_INLINE void w_split(wide w, vec *hi, vec *lo)
 {

@@ -11,6 +11,7 @@ typedef struct { __m256d a, b; } wide;      /* lanes 0..3 and 4..7 */
 #define V_GROUP 4
 #define V_TABLE 1
 #define V_FOLDS 3
+#define V_FUSED 1
 #define V_HALVES
 
 CSM_INLINE __m256i lanes_below(ptrdiff_t n)
@@ -62,27 +63,6 @@ CSM_INLINE vec v_of_ints(const ptrdiff_t *p)
     return _mm256_cvtepi32_ps(_mm256_castpd_si256(_mm256_permute4x64_pd(halves, _MM_SHUFFLE(3, 1, 2, 0))));
 }
 
-CSM_INLINE vec v_load_half(const char *p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)); }
-CSM_INLINE void v_store_half(char *p, vec v)
-{
-    _mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
-}
-CSM_INLINE vec v_load_bfloat(const char *p)
-{
-    __m256i bits = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p));
-    return _mm256_castsi256_ps(_mm256_slli_epi32(bits, 16));
-}
-CSM_INLINE void v_store_bfloat(char *p, vec v)
-{
-    __m256i bits = _mm256_castps_si256(v), nan = _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q));
-    __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
-    __m256i rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
-    __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
-    __m256i high = _mm256_srli_epi32(_mm256_blendv_epi8(rounded, quiet, nan), 16);
-    __m128i packed = _mm_packus_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256(high, 1));
-    _mm_storeu_si128((__m128i *)p, packed);
-}
-
 CSM_INLINE vec v_add(vec a, vec b) { return _mm256_add_ps(a, b); }
 CSM_INLINE vec v_sub(vec a, vec b) { return _mm256_sub_ps(a, b); }
 CSM_INLINE vec v_mul(vec a, vec b) { return _mm256_mul_ps(a, b); }
@@ -106,10 +86,50 @@ CSM_INLINE vec v_count(vec c, mask m)       /* a mask is -1 */
     return _mm256_castsi256_ps(_mm256_sub_epi32(_mm256_castps_si256(c), _mm256_castps_si256(m)));
 }
 CSM_INLINE vec v_counted(vec c) { return _mm256_cvtepi32_ps(_mm256_castps_si256(c)); }
+CSM_INLINE mask m_or(mask a, mask b) { return _mm256_or_ps(a, b); }
 CSM_INLINE int m_any(mask m) { return _mm256_movemask_ps(m) != 0; }
+
+CSM_INLINE vec v_load_half(const char *p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)); }
+/* What rounds to 0 is 0 before: the conversion would take it for an underflow. */
+CSM_INLINE void v_store_half(char *p, vec v)
+{
+    const __m256i size = _mm256_castps_si256(v_abs(v)), least = _mm256_castps_si256(v_set(0x1p-25f));
+    v = _mm256_and_ps(v, _mm256_or_ps(v_set(-0.0f), _mm256_castsi256_ps(_mm256_cmpgt_epi32(size, least))));
+    _mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+}
+CSM_INLINE vec v_load_bfloat(const char *p)
+{
+    __m256i bits = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(bits, 16));
+}
+CSM_INLINE void v_store_bfloat(char *p, vec v)
+{
+    __m256i bits = _mm256_castps_si256(v), nan = _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q));
+    __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    __m256i rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+    __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
+    __m256i high = _mm256_srli_epi32(_mm256_blendv_epi8(rounded, quiet, nan), 16);
+    __m128i packed = _mm_packus_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256(high, 1));
+    _mm_storeu_si128((__m128i *)p, packed);
+}
 
 CSM_INLINE vec v_power(vec a) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(a), 23)); }
 
+CSM_INLINE vec v_rough_ratio(real a, vec b)
+{
+    const __m256i one = _mm256_castps_si256(v_set(1)), of_a = _mm256_castps_si256(v_set(a));
+    return _mm256_castsi256_ps(_mm256_sub_epi32(_mm256_add_epi32(of_a, one), _mm256_castps_si256(b)));
+}
+CSM_INLINE vec v_lower(vec a)
+{
+    return _mm256_castsi256_ps(_mm256_sub_epi32(_mm256_castps_si256(a), _mm256_set1_epi32(126 << 23)));
+}
+CSM_INLINE vec v_subnormal(vec a)
+{
+    const __m256i whole = _mm256_castps_si256(v_add(v_abs(a), v_set(0x1p23f)));
+    const __m256i bits = _mm256_sub_epi32(whole, _mm256_castps_si256(v_set(0x1p23f)));
+    return _mm256_or_ps(_mm256_and_ps(a, v_set(-0.0f)), _mm256_castsi256_ps(bits));
+}
 CSM_INLINE vec v_exponent(vec a)
 {
     __m256i n = _mm256_srli_epi32(_mm256_castps_si256(v_abs(a)), 23);
@@ -144,9 +164,10 @@ CSM_INLINE vec v_lanes(void) { return _mm256_setr_ps(0, 1, 2, 3, 4, 5, 6, 7); }
 CSM_INLINE wide w_set(double a) { wide w = {_mm256_set1_pd(a), _mm256_set1_pd(a)}; return w; }
 CSM_INLINE wide w_get(const double *p) { wide w = {_mm256_loadu_pd(p), _mm256_loadu_pd(p + 4)}; return w; }
 CSM_INLINE wide w_load(const double *p) { return w_get(p); }
-CSM_INLINE wide w_double(wide w) { return w; }
-CSM_INLINE void w_put(double *p, wide w) { _mm256_storeu_pd(p, w.a); _mm256_storeu_pd(p + 4, w.b); }
+CSM_INLINE void w_store(double *p, wide w) { _mm256_storeu_pd(p, w.a); _mm256_storeu_pd(p + 4, w.b); }
+CSM_INLINE void w_put(double *p, wide w) { w_store(p, w); }
 CSM_INLINE void w_put_first(double *p, wide w) { *p = _mm256_cvtsd_f64(w.a); }
+CSM_INLINE wide w_pair(double hi, double lo) { return w_set(hi + lo); }
 CSM_INLINE wide w_zero(void) { return w_set(0); }
 CSM_INLINE wide w_of(vec v)
 {
@@ -174,7 +195,18 @@ CSM_INLINE vec w_round(wide w)
 {
     return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm256_cvtpd_ps(w.a)), _mm256_cvtpd_ps(w.b), 1);
 }
-CSM_INLINE vec w_ratio(wide w, vec a) { return w_round(w_div(w, w_of(a))); }
+CSM_INLINE wide w_ratio(wide w, vec a) { return w_div(w, w_of(a)); }
+CSM_INLINE wide w_drop(mask m, wide w)
+{
+    const __m128 low = _mm256_castps256_ps128(m), high = _mm256_extractf128_ps(m, 1);
+    return (wide){_mm256_andnot_pd(_mm256_castsi256_pd(_mm256_cvtepi32_epi64(_mm_castps_si128(low))), w.a),
+                  _mm256_andnot_pd(_mm256_castsi256_pd(_mm256_cvtepi32_epi64(_mm_castps_si128(high))), w.b)};
+}
+CSM_INLINE wide w_clamp(wide w, double most)
+{
+    const __m256d high = _mm256_set1_pd(most), low = _mm256_set1_pd(-most);
+    return (wide){_mm256_max_pd(low, _mm256_min_pd(high, w.a)), _mm256_max_pd(low, _mm256_min_pd(high, w.b))};
+}
 CSM_INLINE void w_split(wide w, vec *hi, vec *lo)
 {
     *hi = w_round(w);

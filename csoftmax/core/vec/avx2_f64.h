@@ -9,6 +9,7 @@ typedef __m256d mask;
 #define V_GROUP 4
 #define V_TABLE 1
 #define V_FOLDS 2
+#define V_FUSED 1
 
 CSM_INLINE __m256i lanes_below(ptrdiff_t n)
 {
@@ -77,9 +78,26 @@ CSM_INLINE vec v_count(vec c, mask m)       /* a mask is -1 */
     return _mm256_castsi256_pd(_mm256_sub_epi64(_mm256_castpd_si256(c), _mm256_castpd_si256(m)));
 }
 CSM_INLINE vec v_counted(vec c) { return v_sub(_mm256_or_pd(c, v_set(0x1p52)), v_set(0x1p52)); }
+CSM_INLINE mask m_or(mask a, mask b) { return _mm256_or_pd(a, b); }
 CSM_INLINE int m_any(mask m) { return _mm256_movemask_pd(m) != 0; }
 
 CSM_INLINE vec v_power(vec a) { return _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(a), 52)); }
+
+CSM_INLINE vec v_rough_ratio(real a, vec b)
+{
+    const __m256i one = _mm256_castpd_si256(v_set(1)), of_a = _mm256_castpd_si256(v_set(a));
+    return _mm256_castsi256_pd(_mm256_sub_epi64(_mm256_add_epi64(of_a, one), _mm256_castpd_si256(b)));
+}
+CSM_INLINE vec v_lower(vec a)
+{
+    return _mm256_castsi256_pd(_mm256_sub_epi64(_mm256_castpd_si256(a), _mm256_set1_epi64x((long long)1022 << 52)));
+}
+CSM_INLINE vec v_subnormal(vec a)
+{
+    const __m256i whole = _mm256_castpd_si256(v_add(v_abs(a), v_set(0x1p52)));
+    const __m256i bits = _mm256_sub_epi64(whole, _mm256_castpd_si256(v_set(0x1p52)));
+    return _mm256_or_pd(_mm256_and_pd(a, v_set(-0.0)), _mm256_castsi256_pd(bits));
+}
 
 /* The exponent bits as the low end of 2^52 + them. */
 CSM_INLINE vec v_exponent(vec a)

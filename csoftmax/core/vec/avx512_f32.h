@@ -10,6 +10,7 @@ typedef struct { __m512d a, b; } wide;      /* lanes 0..7 and 8..15 */
 #define V_GROUP 4
 #define V_TABLE 16
 #define V_FOLDS 4
+#define V_FUSED 1
 #define V_HALVES
 
 CSM_INLINE mask m_first(ptrdiff_t n) { return (mask)((1u << n) - 1); }
@@ -30,27 +31,6 @@ CSM_INLINE vec v_of_ints(const ptrdiff_t *p)
 {
     __m256 low = _mm512_cvtepi64_ps(_mm512_loadu_si512(p)), high = _mm512_cvtepi64_ps(_mm512_loadu_si512(p + 8));
     return _mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
-}
-
-CSM_INLINE vec v_load_half(const char *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)); }
-CSM_INLINE void v_store_half(char *p, vec v)
-{
-    _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
-}
-CSM_INLINE vec v_load_bfloat(const char *p)
-{
-    __m512i bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
-    return _mm512_castsi512_ps(_mm512_slli_epi32(bits, 16));
-}
-/* Not by the CPU's own instruction, which takes subnormals for 0. */
-CSM_INLINE void v_store_bfloat(char *p, vec v)
-{
-    __m512i bits = _mm512_castps_si512(v);
-    __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-    __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-    mask nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
-    rounded = _mm512_mask_or_epi32(rounded, nan, bits, _mm512_set1_epi32(0x400000));
-    _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded, 16)));
 }
 
 CSM_INLINE vec v_add(vec a, vec b) { return _mm512_add_ps(a, b); }
@@ -77,7 +57,33 @@ CSM_INLINE vec v_count(vec c, mask m)
     return _mm512_castsi512_ps(_mm512_mask_add_epi32(old, m, old, _mm512_set1_epi32(1)));
 }
 CSM_INLINE vec v_counted(vec c) { return _mm512_cvtepi32_ps(_mm512_castps_si512(c)); }
+CSM_INLINE mask m_or(mask a, mask b) { return a | b; }
 CSM_INLINE int m_any(mask m) { return m != 0; }
+
+CSM_INLINE vec v_load_half(const char *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)); }
+/* What rounds to 0 is 0 before: the conversion would take it for an underflow. */
+CSM_INLINE void v_store_half(char *p, vec v)
+{
+    const __m512i sign = _mm512_set1_epi32((int)0x80000000), bits = _mm512_castps_si512(v);
+    const mask zero = _mm512_cmple_epi32_mask(_mm512_andnot_si512(sign, bits), _mm512_castps_si512(v_set(0x1p-25f)));
+    v = _mm512_castsi512_ps(_mm512_mask_and_epi32(bits, zero, bits, sign));
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+}
+CSM_INLINE vec v_load_bfloat(const char *p)
+{
+    __m512i bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(bits, 16));
+}
+/* Not by the CPU's own instruction, which takes subnormals for 0. */
+CSM_INLINE void v_store_bfloat(char *p, vec v)
+{
+    __m512i bits = _mm512_castps_si512(v);
+    __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+    mask nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
+    rounded = _mm512_mask_or_epi32(rounded, nan, bits, _mm512_set1_epi32(0x400000));
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded, 16)));
+}
 
 CSM_INLINE vec v_lookup(const real *t, vec a)
 {
@@ -91,6 +97,21 @@ CSM_INLINE vec v_raise(vec a, vec k)
 CSM_INLINE vec v_power(vec a)
 {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(a), 23));
+}
+CSM_INLINE vec v_rough_ratio(real a, vec b)
+{
+    const __m512i one = _mm512_castps_si512(v_set(1)), of_a = _mm512_castps_si512(v_set(a));
+    return _mm512_castsi512_ps(_mm512_sub_epi32(_mm512_add_epi32(of_a, one), _mm512_castps_si512(b)));
+}
+CSM_INLINE vec v_lower(vec a)
+{
+    return _mm512_castsi512_ps(_mm512_sub_epi32(_mm512_castps_si512(a), _mm512_set1_epi32(126 << 23)));
+}
+CSM_INLINE vec v_subnormal(vec a)
+{
+    const __m512i sign = _mm512_and_si512(_mm512_castps_si512(a), _mm512_set1_epi32((int)0x80000000));
+    const __m512i whole = _mm512_castps_si512(v_add(v_abs(a), v_set(0x1p23f)));
+    return _mm512_castsi512_ps(_mm512_or_si512(sign, _mm512_sub_epi32(whole, _mm512_castps_si512(v_set(0x1p23f)))));
 }
 CSM_INLINE vec v_exponent(vec a) { return _mm512_getexp_ps(_mm512_maskz_mov_ps(v_lt(a, v_set(INFINITY)), a)); }
 
@@ -132,9 +153,10 @@ CSM_INLINE vec v_lanes(void)
 CSM_INLINE wide w_set(double a) { wide w = {_mm512_set1_pd(a), _mm512_set1_pd(a)}; return w; }
 CSM_INLINE wide w_get(const double *p) { wide w = {_mm512_loadu_pd(p), _mm512_loadu_pd(p + 8)}; return w; }
 CSM_INLINE wide w_load(const double *p) { return w_get(p); }
-CSM_INLINE wide w_double(wide w) { return w; }
-CSM_INLINE void w_put(double *p, wide w) { _mm512_storeu_pd(p, w.a); _mm512_storeu_pd(p + 8, w.b); }
+CSM_INLINE void w_store(double *p, wide w) { _mm512_storeu_pd(p, w.a); _mm512_storeu_pd(p + 8, w.b); }
+CSM_INLINE void w_put(double *p, wide w) { w_store(p, w); }
 CSM_INLINE void w_put_first(double *p, wide w) { *p = _mm512_cvtsd_f64(w.a); }
+CSM_INLINE wide w_pair(double hi, double lo) { return w_set(hi + lo); }
 CSM_INLINE wide w_zero(void) { return w_set(0); }
 CSM_INLINE wide w_of(vec v)
 {
@@ -162,7 +184,17 @@ CSM_INLINE vec w_round(wide w)
 {
     return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(w.a)), _mm512_cvtpd_ps(w.b), 1);
 }
-CSM_INLINE vec w_ratio(wide w, vec a) { return w_round(w_div(w, w_of(a))); }
+CSM_INLINE wide w_ratio(wide w, vec a) { return w_div(w, w_of(a)); }
+CSM_INLINE wide w_drop(mask m, wide w)
+{
+    return (wide){_mm512_mask_blend_pd((__mmask8)m, w.a, _mm512_setzero_pd()),
+                  _mm512_mask_blend_pd((__mmask8)(m >> 8), w.b, _mm512_setzero_pd())};
+}
+CSM_INLINE wide w_clamp(wide w, double most)
+{
+    const __m512d high = _mm512_set1_pd(most), low = _mm512_set1_pd(-most);
+    return (wide){_mm512_max_pd(low, _mm512_min_pd(high, w.a)), _mm512_max_pd(low, _mm512_min_pd(high, w.b))};
+}
 CSM_INLINE void w_split(wide w, vec *hi, vec *lo)
 {
     *hi = w_round(w);

@@ -8,6 +8,7 @@ typedef __mmask8 mask;
 #define V_GROUP 4
 #define V_TABLE 16
 #define V_FOLDS 3
+#define V_FUSED 1
 
 CSM_INLINE mask m_first(ptrdiff_t n) { return (mask)((1u << n) - 1); }
 
@@ -49,6 +50,7 @@ CSM_INLINE vec v_count(vec c, mask m)
     return _mm512_castsi512_pd(_mm512_mask_add_epi64(old, m, old, _mm512_set1_epi64(1)));
 }
 CSM_INLINE vec v_counted(vec c) { return _mm512_cvtepi64_pd(_mm512_castpd_si512(c)); }
+CSM_INLINE mask m_or(mask a, mask b) { return a | b; }
 CSM_INLINE int m_any(mask m) { return m != 0; }
 
 CSM_INLINE vec v_lookup(const real *t, vec a)
@@ -63,6 +65,21 @@ CSM_INLINE vec v_raise(vec a, vec k)
 CSM_INLINE vec v_power(vec a)
 {
     return _mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(a), 52));
+}
+CSM_INLINE vec v_rough_ratio(real a, vec b)
+{
+    const __m512i one = _mm512_castpd_si512(v_set(1)), of_a = _mm512_castpd_si512(v_set(a));
+    return _mm512_castsi512_pd(_mm512_sub_epi64(_mm512_add_epi64(of_a, one), _mm512_castpd_si512(b)));
+}
+CSM_INLINE vec v_lower(vec a)
+{
+    return _mm512_castsi512_pd(_mm512_sub_epi64(_mm512_castpd_si512(a), _mm512_set1_epi64((long long)1022 << 52)));
+}
+CSM_INLINE vec v_subnormal(vec a)
+{
+    const __m512i sign = _mm512_and_si512(_mm512_castpd_si512(a), _mm512_castpd_si512(v_set(-0.0)));
+    const __m512i whole = _mm512_castpd_si512(v_add(v_abs(a), v_set(0x1p52)));
+    return _mm512_castsi512_pd(_mm512_or_si512(sign, _mm512_sub_epi64(whole, _mm512_castpd_si512(v_set(0x1p52)))));
 }
 CSM_INLINE vec v_exponent(vec a) { return _mm512_getexp_pd(_mm512_maskz_mov_pd(v_lt(a, v_set(INFINITY)), a)); }
 

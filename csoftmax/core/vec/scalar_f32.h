@@ -10,6 +10,7 @@ typedef double wide;
 #define V_GROUP 1
 #define V_TABLE 1
 #define V_FOLDS 0
+#define V_FUSED 0
 #define V_HALVES
 
 CSM_INLINE mask m_first(ptrdiff_t n) { return n > 0; }
@@ -45,6 +46,7 @@ CSM_INLINE vec v_keep(mask m, vec a) { return m ? a : 0; }
 CSM_INLINE vec v_drop(mask m, vec a) { return m ? 0 : a; }
 CSM_INLINE vec v_count(vec c, mask m) { return c + (vec)m; }
 CSM_INLINE vec v_counted(vec c) { return c; }
+CSM_INLINE mask m_or(mask a, mask b) { return a | b; }
 CSM_INLINE int m_any(mask m) { return m; }
 
 CSM_INLINE uint32_t bits_of(vec a)
@@ -101,6 +103,13 @@ CSM_INLINE void v_store_bfloat(char *p, vec v)
 
 CSM_INLINE vec v_power(vec a) { return of_bits(bits_of(a) << 23); }
 
+CSM_INLINE vec v_rough_ratio(real a, vec b) { return of_bits(bits_of(a) + bits_of(1) - bits_of(b)); }
+CSM_INLINE vec v_lower(vec a) { return of_bits(bits_of(a) - (126u << 23)); }
+CSM_INLINE vec v_subnormal(vec a)
+{
+    return of_bits((bits_of(a) & 0x80000000u) | (bits_of(fabsf(a) + 0x1p23f) - bits_of(0x1p23f)));
+}
+
 CSM_INLINE vec v_exponent(vec a) { return (vec)((int)(bits_of(a) >> 23 & 255) - 127); }
 
 CSM_INLINE vec v_fold(vec a, int i) { (void)i; return a; }
@@ -114,11 +123,12 @@ CSM_INLINE vec v_lanes(void) { return 0; }
 
 CSM_INLINE wide w_get(const double *p) { return *p; }
 CSM_INLINE wide w_load(const double *p) { return w_get(p); }
-CSM_INLINE wide w_double(wide w) { return w; }
+CSM_INLINE void w_store(double *p, wide w) { *p = w; }
 CSM_INLINE void w_put(double *p, wide w) { *p = w; }
 CSM_INLINE void w_put_first(double *p, wide w) { *p = w; }
 CSM_INLINE wide w_zero(void) { return 0; }
 CSM_INLINE wide w_set(double a) { return a; }
+CSM_INLINE wide w_pair(double hi, double lo) { return hi + lo; }
 CSM_INLINE wide w_of(vec a) { return a; }
 CSM_INLINE wide w_add(wide w, vec v) { return w + v; }
 CSM_INLINE wide w_add_four(wide w, vec a, vec b, vec c, vec d, int unit)
@@ -133,7 +143,9 @@ CSM_INLINE wide w_mul(wide a, wide b) { return a * b; }
 CSM_INLINE wide w_div(wide a, wide b) { return a / b; }
 CSM_INLINE vec w_round(wide w) { return (vec)w; }
 CSM_INLINE wide w_hsum(wide w) { return w; }
-CSM_INLINE vec w_ratio(wide w, vec a) { return w_round(w_div(w, w_of(a))); }
+CSM_INLINE wide w_ratio(wide w, vec a) { return w_div(w, w_of(a)); }
+CSM_INLINE wide w_drop(mask m, wide w) { return m ? 0 : w; }
+CSM_INLINE wide w_clamp(wide w, double most) { return w > most ? most : w < -most ? -most : w; }
 
 CSM_INLINE void w_split(wide w, vec *hi, vec *lo)
 {

@@ -9,6 +9,7 @@ typedef int mask;
 #define V_GROUP 1
 #define V_TABLE 1
 #define V_FOLDS 0
+#define V_FUSED 0
 
 CSM_INLINE mask m_first(ptrdiff_t n) { return n > 0; }
 
@@ -42,6 +43,7 @@ CSM_INLINE vec v_keep(mask m, vec a) { return m ? a : 0; }
 CSM_INLINE vec v_drop(mask m, vec a) { return m ? 0 : a; }
 CSM_INLINE vec v_count(vec c, mask m) { return c + (vec)m; }
 CSM_INLINE vec v_counted(vec c) { return c; }
+CSM_INLINE mask m_or(mask a, mask b) { return a | b; }
 CSM_INLINE int m_any(mask m) { return m; }
 
 CSM_INLINE vec v_mul_err(vec a, vec b, vec p)
@@ -49,21 +51,29 @@ CSM_INLINE vec v_mul_err(vec a, vec b, vec p)
     return fabs(a) < 0x1p990 && fabs(b) < 0x1p990 ? product_error(a, b, p) : 0;
 }
 
-CSM_INLINE vec v_power(vec a)
+CSM_INLINE uint64_t bits_of(vec a)
 {
     uint64_t bits;
     memcpy(&bits, &a, sizeof bits);
-    bits <<= 52;
+    return bits;
+}
+CSM_INLINE vec of_bits(uint64_t bits)
+{
+    vec a;
     memcpy(&a, &bits, sizeof a);
     return a;
 }
 
-CSM_INLINE vec v_exponent(vec a)
+CSM_INLINE vec v_power(vec a) { return of_bits(bits_of(a) << 52); }
+
+CSM_INLINE vec v_rough_ratio(real a, vec b) { return of_bits(bits_of(a) + bits_of(1) - bits_of(b)); }
+CSM_INLINE vec v_lower(vec a) { return of_bits(bits_of(a) - ((uint64_t)1022 << 52)); }
+CSM_INLINE vec v_subnormal(vec a)
 {
-    uint64_t bits;
-    memcpy(&bits, &a, sizeof bits);
-    return (vec)((int)(bits >> 52 & 2047) - 1023);
+    return of_bits((bits_of(a) & (uint64_t)1 << 63) | (bits_of(fabs(a) + 0x1p52) - bits_of(0x1p52)));
 }
+
+CSM_INLINE vec v_exponent(vec a) { return (vec)((int)(bits_of(a) >> 52 & 2047) - 1023); }
 
 CSM_INLINE vec v_fold(vec a, int i) { (void)i; return a; }
 CSM_INLINE vec v_zip_lo(vec a, vec b, int i) { (void)b, (void)i; return a; }

@@ -1,0 +1,53 @@
+/* Results below the normal range, without arithmetic on subnormal numbers: some CPUs take 150 cycles for an instruction
+   that has one as operand or result. What may be so small is computed scaled up by a power of two, and a result that is
+   subnormal is made from its bits, which are its multiple of the least subnormal number. Lanes for which a computation
+   is not meant are kept from underflow by v_max or by arithmetic on bits: a compiler may drop a choice of lanes whose
+   result is not used.
+   Includes nothing; needs a vector header and math/exp_<real>.h before it. */
+
+/* 2^k, abs(k) <= RANGE_BITS: a constant where k is one. */
+CSM_INLINE real real_power(int k) { return (real)power_of(k); }
+
+/* v 2^-RANGE_BITS, correctly rounded; v is finite, and 0 or normal. */
+CSM_INLINE vec v_unscale(vec v)
+{
+    const mask below = v_lt(v_abs(v), v_set(1));
+    return v_pick(below, v_subnormal(v_mul(v, v_set(real_power(FRACTION_BITS)))), v_lower(v));
+}
+
+/* w rounded once. */
+CSM_INLINE vec w_result(wide w)
+{
+    const vec up = w_round(w_mul(w, w_set(power_of(RANGE_BITS))));
+    const mask below = v_lt(v_abs(up), v_set(1));
+    if (!m_any(below))
+        return w_round(w);
+    return v_pick(below, v_unscale(up), w_round(w_drop(below, w)));
+}
+
+/* The multiples e a of exponentials, a number per row: a as hi + lo. Exponentials below `least` are scaled up first:
+   their multiple, or the part of it that is due to lo, may be subnormal. */
+typedef struct { vec hi, lo, least; } multiple_of_e;
+
+/* lo is 0, or no less than 2^-(FRACTION_BITS + 10) hi. */
+CSM_INLINE multiple_of_e multiple_by(wide a)
+{
+    multiple_of_e j;
+    w_split(a, &j.hi, &j.lo);
+    const vec size = v_abs(j.hi);
+    j.lo = v_keep(v_le(v_mul(size, v_set(real_power(-FRACTION_BITS - 10))), v_abs(j.lo)), j.lo);
+    j.least = v_rough_ratio(real_power(FRACTION_BITS + 12 - RANGE_BITS), size);
+    return j;
+}
+
+CSM_INLINE vec times_e(vec e, const multiple_of_e *j) { return v_fma(e, j->hi, v_mul(e, j->lo)); }
+
+/* The same where some exponentials may be below `least`; those that are not give the same bits. */
+CSM_INLINE vec times_small_e(vec e, const multiple_of_e *j)
+{
+    const vec up = v_set(real_power(RANGE_BITS / 2));
+    const mask small = v_lt(e, j->least);
+    const vec s = v_mul(e, up);
+    const vec scaled = v_fma(s, v_mul(j->hi, up), v_mul(s, v_mul(j->lo, up)));
+    return v_pick(small, v_unscale(scaled), times_e(v_max(j->least, e), j));
+}

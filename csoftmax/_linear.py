@@ -19,6 +19,7 @@ _LEAST_CLASSES = 16  # per tile
 _IGNORED = -1  # stands for ignore_index in our copy of the labels
 
 
+@np.errstate(all="ignore")
 def linear_cross_entropy(
     x,
     w,
@@ -120,44 +121,37 @@ def linear_cross_entropy(
     if not return_grad and (out is not None or accumulate):
         raise ValueError("out and accumulate concern the gradients: they need return_grad=True")
     real = _computed_in(x, w, bias)
-    classes, features = w.shape
-    batch = _Batch(x.shape[:-1], classes, target, sample_weight, temperature, ignore_index)
+    batch = _Batch(x.shape[:-1], len(w), target, sample_weight, temperature, ignore_index)
     options = {"weight": weight, "label_smoothing": label_smoothing, "z_loss": z_loss, "softcap": softcap}
-    nothing = cross_entropy(  # the loss of no rows; and every option is checked
-        np.empty((0, classes), real), **batch.options(slice(0)), **options, reduction=reduction, normalizer=normalizer
-    )
+    batch.reduce(options, reduction, normalizer)
     gradients = None
     if return_grad:
         inputs = [a for a in (x, w, bias, weight, *batch.arrays) if isinstance(a, np.ndarray)]
         gradients = _Gradients(x, w, bias, out, accumulate, real, inputs)
-    if reduction == "mean":
-        batch.divide(batch.divisor(weight) if normalizer is None else float(normalizer))
+    classes, features = w.shape
     size = _rows_per_chunk(chunk_size, batch, classes, features, real)
-
     x = x.reshape(batch.count, features)
     tile_bytes = max(_LEAST_TILE, min(_MOST_TILE, batch.count * classes * real.itemsize // _TILE_PART))
     weights = _Tiles(w, real, tile_bytes)
     shift = None if bias is None else bias.astype(real)
     buffer = np.empty((size, classes), real)
     options |= {"reduction": "none" if reduction == "none" else "sum", "return_grad": return_grad}
-    losses = []
-    with np.errstate(all="ignore"):
+    if return_grad:
+        gradients.begin(batch.left_out, tile_bytes)
+    for chosen in batch.chunks(size):
+        rows = _as_real(x[chosen], real)
+        logits = buffer[: len(rows)]
+        for tile, part in weights:
+            np.matmul(rows, part.T, out=logits[:, tile])
+        if shift is not None:
+            logits += shift
+        loss = cross_entropy(logits, **batch.options(chosen), **options, out=logits if return_grad else None)
         if return_grad:
-            gradients.begin(batch.ignored, tile_bytes)
-        for chosen in batch.chunks(size):
-            rows = _as_real(x[chosen], real)
-            logits = buffer[: len(rows)]
-            for tile, part in weights:
-                np.matmul(rows, part.T, out=logits[:, tile])
-            if shift is not None:
-                logits += shift
-            loss = cross_entropy(logits, **batch.options(chosen), **options, out=logits if return_grad else None)
-            if return_grad:
-                loss, g = loss
-                gradients.add(chosen, rows, g, weights)
-            losses.append(loss)
-        loss = batch.joined(losses, nothing)
-        return (loss, gradients.finish()) if return_grad else loss
+            loss, g = loss
+            gradients.add(chosen, rows, g, weights)
+        batch.take(chosen, loss)
+    loss = batch.loss(real)
+    return (loss, gradients.finish()) if return_grad else loss
 
 
 def _check_shapes(x, w, bias):
@@ -248,78 +242,111 @@ def _slices(length, step):
     return (slice(start, min(start + step, length)) for start in range(0, length, step))
 
 
+def _indices(labels, logits, ignore_index, in_pair):
+    """The labels as int64 in memory that no other thread can change, those to ignore as _IGNORED.
+
+    Of labels that are no class one value may be there, the ignored one. What is ignored is for cross_entropy to say;
+    where there is another, it raises what it raises for `logits`, of which it reads the shape alone.
+    """
+    labels, classes = np.array(labels), logits.shape[-1]
+    fine = (labels >= 0) & (labels < classes)
+    if labels.dtype.kind == "f":
+        fine &= labels == np.trunc(labels)
+    if np.count_nonzero(fine) == fine.size:
+        indices = labels.astype(np.int64)
+    else:
+        others = labels[~fine]
+        if not _is_ignored(others[:1], classes, ignore_index) or (others != others[0]).any():
+            cross_entropy(logits, (labels, np.ones(labels.shape)) if in_pair else labels, ignore_index=ignore_index)
+        indices = np.full(labels.shape, _IGNORED, np.int64)
+        indices[fine] = labels[fine]
+    if ignore_index is not None:
+        indices[indices == ignore_index] = _IGNORED
+    return indices
+
+
+def _is_ignored(label, classes, ignore_index):
+    """Whether cross_entropy takes a label, in an array, that is none of the classes."""
+    try:
+        cross_entropy(np.zeros((1, classes)), label, ignore_index=ignore_index)
+    except (IndexError, ValueError):
+        return False
+    return True
+
+
 class _Batch:
-    """What is given per row, flat: checked targets, sample weights, temperatures; and which rows are kept."""
+    """What is given per row, flat: checked targets, sample weights, temperatures; which rows are kept; the loss."""
 
     def __init__(self, rows, classes, target, sample_weight, temperature, ignore_index):
-        self.rows, self.count = rows, math.prod(rows)
-        logits = np.broadcast_to(np.float32(0), (*rows, classes))  # what the target must suit; nothing is stored
-        _losses.check_classes(logits, f"logits of shape {logits.shape}")
+        self.rows, self.count, self.classes = rows, math.prod(rows), classes
+        shape = *rows, classes  # of the logits: what the target must suit
+        logits = np.ndarray(shape, np.float32, bytes(4), strides=[0] * len(shape))
+        _losses.check_classes(logits, f"logits of shape {shape}")
         _, operands = _losses.target_operands(target, logits, (len(rows),), ignore_index)
-        self.ignored = np.zeros(self.count, bool)
         self.is_pair, self.by_label = "prob" in operands, False
-        self.ignore_index = operands.get("ignore_index")
+        self.divisor, self.total = None, 0.0
+        self.ignore_index, valid = operands.get("ignore_index"), None
         if "g" in operands:
             self.targets = (operands["g"].reshape(self.count, classes),)
         else:
-            self._take_labels(classes, **operands)
-        self.kept = np.flatnonzero(~self.ignored)
+            valid = self._take_labels(logits, **operands)
         self.sample_weight = _losses.sample_weight_for(sample_weight, rows)
         if self.sample_weight is not None:
             self.sample_weight = self.sample_weight.reshape(self.count)
         self.temperature = _arrays.temperature_for(temperature, rows)
-        if np.ndim(self.temperature):
+        if isinstance(self.temperature, np.ndarray):
             self.temperature = self.temperature.reshape(self.count)
+        self._keep(valid)
 
     @property
     def arrays(self):
         """All that is read per row, some of it the caller's memory."""
         return *self.targets, self.sample_weight, self.temperature
 
-    def _take_labels(self, classes, target, name, ignore_index, prob=None):
-        labels = self._checked(target, classes, name, ignore_index)
+    def _take_labels(self, logits, target, name, ignore_index, prob=None):
+        """Check and copy the labels; True for rows that have one."""
+        labels = _indices(target, logits, ignore_index, prob is not None)
+        self.by_label = prob is None
         if ignore_index is not None:
             self.ignore_index = _IGNORED
-        if prob is None:
-            self.by_label = True
-            self.targets = (labels.reshape(self.count),)
-            self.ignored = self.targets[0] == _IGNORED
-        else:
-            flat = self.count, labels.shape[-1]
-            self.targets = labels.reshape(flat), prob.reshape(flat)
-            self.ignored = (self.targets[0] == _IGNORED).all(axis=1)
+        flat = (self.count,) if self.by_label else (self.count, labels.shape[-1])
+        self.targets = tuple(a.reshape(flat) for a in (labels, prob) if a is not None)
+        has_label = self.targets[0] != _IGNORED
+        return has_label if self.by_label else has_label.any(axis=1)
 
-    @staticmethod
-    def _checked(labels, classes, name, ignore_index):
-        """A copy of the labels, which nobody else can change, as integers; those to ignore become _IGNORED."""
-        labels = np.array(labels)
-        valid = (labels >= 0) & (labels < classes)
-        if labels.dtype.kind == "f":
-            valid &= labels == np.floor(labels)
-        ignored = np.zeros(labels.shape, bool) if ignore_index is None else labels == ignore_index
-        bad = ~(valid | ignored)
-        if bad.any():
-            place = np.unravel_index(bad.argmax(), labels.shape)
-            label, at = labels[place].item(), ", ".join(map(str, place)) or "()"
-            if isinstance(label, float) and not label.is_integer() and not math.isinf(label):
-                raise ValueError(f"{name}[{at}] = {label} is not a whole number: class indices must be")
-            raise IndexError(f"{name}[{at}] = {label} is not a class index in [0, {classes})")
-        return np.where(ignored, _IGNORED, labels).astype(np.int64)
+    def _keep(self, valid):
+        """Count the rows that are valid, and list those to compute: valid, and of some weight."""
+        self.number = self.count if valid is None else int(np.count_nonzero(valid))
+        self.first = int(valid.argmax()) if valid is not None and self.number else 0
+        keep = None if self.number == self.count else valid
+        if self.sample_weight is not None and not self.sample_weight.all():
+            weighty = self.sample_weight != 0
+            keep = weighty if keep is None else keep & weighty
+        self.kept = range(self.count) if keep is None else np.flatnonzero(keep)
+        self.left_out = slice(0) if keep is None else ~keep
 
-    def divisor(self, weight):
-        """What the mean divides by."""
+    def reduce(self, options, reduction, normalizer):
+        """Check all options, by cross_entropy of a row that counts, and find what a mean divides by."""
+        if normalizer is not None:
+            normalizer = _arrays.as_number(normalizer, "normalizer")
+            if normalizer == 0 and self.number == 0:
+                normalizer = 1.0  # there is nothing to divide
+        one = slice(self.first, self.first + min(1, self.number))
+        row = np.zeros((one.stop - one.start, self.classes))
+        cross_entropy(row, **self.options(one), **options, reduction=reduction, normalizer=normalizer)
+        self.losses = np.zeros(self.count) if reduction == "none" else None
+        if reduction == "mean":
+            self.divisor = self._divisor(options["weight"]) if normalizer is None else normalizer
+            if self.divisor == 0:
+                self.total, self.kept, self.left_out = math.nan, range(0), slice(None)
+            elif not math.isfinite(self.divisor):
+                self.divisor = math.nan
+
+    def _divisor(self, weight):
         if weight is None or not self.by_label:
-            return len(self.kept)
-        return float(_arrays.as_doubles(weight, "weight")[self.targets[0][self.kept]].sum())
-
-    def divide(self, divisor):
-        """Make the sum of the losses their mean. Without anything to divide by, no row counts."""
-        if divisor == 0:
-            self.ignored[:], self.kept = True, self.kept[:0]
-        else:
-            scale = np.ones(1) if self.sample_weight is None else self.sample_weight
-            with np.errstate(all="ignore"):
-                self.sample_weight = np.broadcast_to(scale / divisor, self.count)
+            return self.number
+        labels = self.targets[0]
+        return float(_arrays.as_doubles(weight, "weight")[labels[labels != _IGNORED]].sum())
 
     def chunks(self, size):
         """The rows that are kept, `size` at a time: slices where these are neighbours, else their numbers."""
@@ -329,22 +356,27 @@ class _Batch:
             yield slice(first, last + 1) if last - first == len(chosen) - 1 else chosen
 
     def options(self, chosen):
-        """What cross_entropy is told of these rows."""
+        """What cross_entropy is told of these rows; a mean's divisor goes into the weights, in float64."""
         targets = tuple(a[chosen] for a in self.targets)
+        weight = None if self.sample_weight is None else self.sample_weight[chosen]
+        if self.divisor is not None:
+            weight = np.full(len(targets[0]), 1 / self.divisor) if weight is None else weight / self.divisor
         return {
             "target": targets if self.is_pair else targets[0],
             "ignore_index": self.ignore_index,
-            "sample_weight": None if self.sample_weight is None else self.sample_weight[chosen],
-            "temperature": self.temperature[chosen] if np.ndim(self.temperature) else self.temperature,
+            "sample_weight": weight,
+            "temperature": self.temperature[chosen] if isinstance(self.temperature, np.ndarray) else self.temperature,
         }
 
-    def joined(self, losses, nothing):
-        """The losses of the chunks as one result: `nothing`, that of no rows, tells which reduction it is."""
-        if nothing.ndim:
-            result = np.zeros(self.count, nothing.dtype)
-            result[self.kept] = np.concatenate([nothing, *losses])
-            return result.reshape(self.rows)[()]
-        return nothing.dtype.type(sum(map(float, losses))) if losses else nothing
+    def take(self, chosen, loss):
+        """File the losses of a chunk."""
+        if self.losses is None:
+            self.total += float(loss)
+        else:
+            self.losses[chosen] = loss
+
+    def loss(self, real):
+        return real.type(self.total) if self.losses is None else self.losses.astype(real).reshape(self.rows)[()]
 
 
 class _Sum:
@@ -386,8 +418,8 @@ class _Gradients:
         self.dw = _Sum(w, dw, real, inputs, accumulate)
         self.db = None if bias is None else _Sum(bias, db, np.dtype(np.float64), inputs, accumulate)
 
-    def begin(self, ignored, tile_bytes):
-        self.rows[ignored] = 0
+    def begin(self, left_out, tile_bytes):
+        self.rows[left_out] = 0
         self.dw.begin()
         if self.db is not None:
             self.db.begin()

@@ -6,6 +6,7 @@ A peer that is not installed is left out.
 import importlib
 import os
 
+import blas  # noqa: F401
 import numpy as np
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")

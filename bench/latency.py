@@ -3,6 +3,7 @@
 import statistics
 import timeit
 
+import blas  # noqa: F401
 import numpy as np
 
 ROUNDS, CALLS = 31, 2000

@@ -12,6 +12,7 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
+import blas
 import numpy as np
 from problem import aligned
 
@@ -180,5 +181,6 @@ def describe():
         "kernel": f"{platform.system()} {platform.release()}",
         "compiler": version.splitlines()[0] if version else None,
         "python": sys.version.split()[0],
+        "blas": blas.description(),
         "packages": versions,
     }

@@ -21,7 +21,7 @@ def cells():
 
 def allowed(cell, threads):
     if cell.op == "linear_cross_entropy":
-        return cell.elements * ITEMSIZE[cell.dtype] // 20
+        return max(2**26, cell.elements * ITEMSIZE[cell.dtype] // 8)
     return threads * 2**20 + 16 * cell.rows
 
 

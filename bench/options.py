@@ -6,6 +6,7 @@ python bench/options.py [float32|float64]
 import sys
 import timeit
 
+import blas  # noqa: F401
 import numpy as np
 from rich.console import Console
 from rich.progress import track

@@ -2,6 +2,7 @@
 
 import functools
 
+import blas  # noqa: F401
 import numpy as np
 from cells import Cell
 

@@ -103,6 +103,8 @@ def over_rows(a, rows, name):
 
 def broadcast(a, shape, name, what):
     """An array broadcast to a shape, or an error that says `what` has it."""
+    if a.shape == shape:
+        return a
     try:
         return np.broadcast_to(a, shape)
     except ValueError:

@@ -10,12 +10,10 @@ import numpy as np
 from csoftmax import _arrays, _losses
 from csoftmax._losses import cross_entropy
 
-_PART = 32  # the logits of a chunk are at most this part of all, ...
-_MOST_ROWS = 1024  # ... and no more rows than make the products efficient, ...
-_LEAST_CHUNK = 2**20  # ... but a chunk is not made smaller than this many bytes
-_TILE_PART = 100  # weights are converted, and their gradient is added, in tiles of this part of the logits, ...
-_LEAST_TILE, _MOST_TILE = 2**20, 2**22  # ... but of at least and at most so many bytes
-_LEAST_CLASSES = 16  # per tile
+_ROWS, _CHUNK = 1024, 2**23  # a chunk has so many rows, or so many bytes if that is more rows, ...
+_MEMORY, _PART = 2**26, 8  # ... but takes, with its tiles, at most so many bytes, or this part of all the logits
+_TILE = 2**22  # bytes of a tile: of converted weights, and of what is added to their gradient ...
+_LEAST_CLASSES = 16  # ... unless it has but this many classes
 _IGNORED = -1  # stands for ignore_index in our copy of the labels
 
 
@@ -42,8 +40,9 @@ def linear_cross_entropy(
     """Compute the cross-entropy of ``x @ w.T + bias`` and, if asked, its gradients, without holding the logits.
 
     The result is that of ``cross_entropy(x @ w.T + bias, target, ...)``. With g its gradient with respect to the
-    logits, ``dx = g @ w``, ``dw = g.T @ x`` and ``db = g.sum(axis=0)``. Rows are taken in chunks: the memory needed
-    beyond the results is that of a chunk's logits and a few MB.
+    logits, ``dx = g @ w``, ``dw = g.T @ x`` and ``db = g.sum(axis=0)``. Rows are taken in chunks: beside inputs and
+    results the call needs at most 64 MB, or an eighth of the memory of the logits if that is more, some 30 bytes per
+    row, and arrays for those gradients that cannot be made in place (see `out`).
 
     Parameters
     ----------
@@ -62,8 +61,8 @@ def linear_cross_entropy(
     return_grad : bool
         Return the gradients of the reduced loss (of the sum, for "none") as well.
     chunk_size : int, optional
-        Rows per chunk. By default the logits of a chunk are at most 1/32 of all the logits or 1 MB, and no
-        more than 1024 rows unless these are short.
+        Rows per chunk. By default 1024, or as many as make 8 MB of logits, but no more than fit in 64 MB or, if that is
+        more, in an eighth of the memory of all the logits.
     out : tuple, optional
         ``(dx, dw, db)``: where the gradients go, each an array or None. dx may be x itself. Where dw or db has fewer
         digits than the sum needs (float16, bfloat16), or overlaps an input, the sum is made in an array of its own;
@@ -113,37 +112,29 @@ def linear_cross_entropy(
     array([[-0.1611, -1.1398],
            [ 0.1611,  1.1398]])
     """
-    x, w = _arrays.as_array(x, "x"), _arrays.as_array(w, "w")
-    if bias is not None:
-        bias = _arrays.as_array(bias, "bias")
-    _check_shapes(x, w, bias)
-    if not return_grad and (out is not None or accumulate):
-        raise ValueError("out and accumulate concern the gradients: they need return_grad=True")
-    real = _computed_in(x, w, bias)
-    classes, features = w.shape
-    batch = _Batch(x.shape[:-1], classes, target, sample_weight, temperature, ignore_index)
-    options = {"weight": weight, "label_smoothing": label_smoothing, "z_loss": z_loss, "softcap": softcap}
-    nothing = cross_entropy(  # the loss of no rows; and every option is checked
-        np.empty((0, classes), real), **batch.options(slice(0)), **options, reduction=reduction, normalizer=normalizer
-    )
-    gradients = None
-    if return_grad:
-        inputs = [a for a in (x, w, bias, weight, *batch.arrays) if isinstance(a, np.ndarray)]
-        gradients = _Gradients(x, w, bias, out, accumulate, real, inputs)
-    if reduction == "mean":
-        batch.divide(batch.divisor(weight) if normalizer is None else float(normalizer))
-    size = _rows_per_chunk(chunk_size, batch, classes, features, real)
-
-    x = x.reshape(batch.count, features)
-    tile_bytes = max(_LEAST_TILE, min(_MOST_TILE, batch.count * classes * real.itemsize // _TILE_PART))
-    weights = _Tiles(w, real, tile_bytes)
-    shift = None if bias is None else bias.astype(real)
-    buffer = np.empty((size, classes), real)
-    options |= {"reduction": "none" if reduction == "none" else "sum", "return_grad": return_grad}
-    losses = []
     with np.errstate(all="ignore"):
+        x, w = _arrays.as_array(x, "x"), _arrays.as_array(w, "w")
+        if bias is not None:
+            bias = _arrays.as_array(bias, "bias")
+        _check_shapes(x, w, bias)
+        if not return_grad and (out is not None or accumulate):
+            raise ValueError("out and accumulate concern the gradients: they need return_grad=True")
+        real = _computed_in(x, w, bias)
+        batch = _Batch(x.shape[:-1], len(w), target, sample_weight, temperature, ignore_index)
+        options = {"weight": weight, "label_smoothing": label_smoothing, "z_loss": z_loss, "softcap": softcap}
+        batch.reduce(options, reduction, normalizer, real)
+        gradients = None
         if return_grad:
-            gradients.begin(batch.ignored, tile_bytes)
+            inputs = [a for a in (x, w, bias, weight, *batch.arrays) if isinstance(a, np.ndarray)]
+            gradients = _Gradients(x, w, bias, out, accumulate, real, inputs)
+        size = _rows_per_chunk(chunk_size, batch, w, real)
+        x = x.reshape(batch.count, w.shape[1])
+        weights = _Tiles(w, real)
+        shift = None if bias is None else bias.astype(real)
+        buffer = np.empty((size, len(w)), real)
+        options |= {"reduction": "none" if reduction == "none" else "sum", "return_grad": return_grad}
+        if return_grad:
+            gradients.begin(batch.left_out)
         for chosen in batch.chunks(size):
             rows = _as_real(x[chosen], real)
             logits = buffer[: len(rows)]
@@ -155,8 +146,8 @@ def linear_cross_entropy(
             if return_grad:
                 loss, g = loss
                 gradients.add(chosen, rows, g, weights)
-            losses.append(loss)
-        loss = batch.joined(losses, nothing)
+            batch.take(chosen, loss)
+        loss = batch.loss(real)
         return (loss, gradients.finish()) if return_grad else loss
 
 
@@ -172,27 +163,31 @@ def _check_shapes(x, w, bias):
 def _computed_in(*arrays):
     """The dtype of the products and the loss: the common one of the arrays that are not None, 16 bits as float32."""
     dtypes = [a.dtype for a in arrays if a is not None]
-    halves = [_arrays.is_floating(d) and d.itemsize == 2 for d in dtypes]
-    common = np.result_type(*(np.float32 if half else d for d, half in zip(dtypes, halves, strict=True)))
+    common = np.result_type(*[np.float32 if d.itemsize == 2 and _arrays.is_floating(d) else d for d in dtypes])
     return common if common.kind == "f" else np.dtype(np.float64)
 
 
-def _rows_per_chunk(chunk_size, batch, classes, features, real):
+def _rows_per_chunk(chunk_size, batch, w, real):
+    """Rows of a chunk, at least 1: what was asked, or about as many in each chunk as its size allows."""
     kept = max(1, len(batch.kept))
-    if chunk_size is None:
-        least = _LEAST_CHUNK // max(1, real.itemsize * (classes + features))
-        size = max(1, least, min(batch.count // _PART, _MOST_ROWS))
-        return math.ceil(kept / math.ceil(kept / size))
-    size = _arrays.as_index(chunk_size, "chunk_size")
-    if size < 1:
-        raise ValueError(f"chunk_size must be positive, got {chunk_size!r}")
-    return min(size, kept)
+    if chunk_size is not None:
+        size = _arrays.as_index(chunk_size, "chunk_size")
+        if size < 1:
+            raise ValueError(f"chunk_size must be positive, got {chunk_size!r}")
+        return min(size, kept)
+    classes, features = w.shape
+    row = max(1, (classes + 3 * features) * real.itemsize)  # x and dx are copied where they do not lie as BLAS wants
+    memory = max(_MEMORY, batch.count * classes * real.itemsize // _PART) - 2 * _TILE
+    size = max(1, min(max(_ROWS, _CHUNK // row), memory // row))
+    return math.ceil(kept / math.ceil(kept / size))
 
 
 def _fits_blas(a, real):
     """Whether np.matmul hands the matrix `a` to BLAS as it lies, without a copy or a loop of its own."""
     if a.dtype != real or not a.flags.aligned:
         return False
+    if a.flags.c_contiguous:
+        return True
     (rows, columns), (down, along), item = a.shape, a.strides, real.itemsize
     by_rows = along == item and down >= item * max(1, columns) and down % item == 0
     by_columns = down == item and along >= item * max(1, rows) and along % item == 0
@@ -227,11 +222,11 @@ def _fill(to, a):
 class _Tiles:
     """The weights as BLAS takes them, as pairs (slice of classes, matrix): one pair, or one per converted tile."""
 
-    def __init__(self, w, real, tile_bytes):
+    def __init__(self, w, real):
         self.w, self.scratch = w, None
         self.step = max(1, len(w))
         if not _fits_blas(w, real):
-            self.step = _classes_per_tile(w, real, tile_bytes)
+            self.step = _classes_per_tile(w, real)
             self.scratch = np.empty_like(w[: self.step], dtype=real, subok=False)
 
     def __iter__(self):
@@ -240,86 +235,119 @@ class _Tiles:
             yield tile, part if self.scratch is None else _fill(self.scratch[: len(part)], part)
 
 
-def _classes_per_tile(w, real, tile_bytes):
-    return max(1, min(len(w), max(_LEAST_CLASSES, tile_bytes // max(1, real.itemsize * w.shape[1]))))
+def _classes_per_tile(w, real):
+    return max(1, min(len(w), max(_LEAST_CLASSES, _TILE // max(1, real.itemsize * w.shape[1]))))
 
 
 def _slices(length, step):
     return (slice(start, min(start + step, length)) for start in range(0, length, step))
 
 
+def _indices(labels, logits, ignore_index, in_pair):
+    """The labels as int64 in memory that no other thread can change, those to ignore as _IGNORED.
+
+    Of labels that are no class one value may be there, the ignored one. What is ignored is for cross_entropy to say;
+    where there is another, it raises what it raises for `logits`, of which it reads the shape alone.
+    """
+    labels, classes = np.array(labels), logits.shape[-1]
+    fine = (labels >= 0) & (labels < classes)
+    if labels.dtype.kind == "f":
+        fine &= labels == np.trunc(labels)
+    if np.count_nonzero(fine) == fine.size:
+        indices = labels.astype(np.int64)
+    else:
+        others = labels[~fine]
+        if not _is_ignored(others[:1], classes, ignore_index) or (others != others[0]).any():
+            cross_entropy(logits, (labels, np.ones(labels.shape)) if in_pair else labels, ignore_index=ignore_index)
+        indices = np.full(labels.shape, _IGNORED, np.int64)
+        indices[fine] = labels[fine]
+    if ignore_index is not None:
+        indices[indices == ignore_index] = _IGNORED
+    return indices
+
+
+def _is_ignored(label, classes, ignore_index):
+    """Whether cross_entropy takes a label, in an array, that is none of the classes."""
+    try:
+        cross_entropy(np.zeros((1, classes)), label, ignore_index=ignore_index)
+    except (IndexError, ValueError):
+        return False
+    return True
+
+
 class _Batch:
-    """What is given per row, flat: checked targets, sample weights, temperatures; and which rows are kept."""
+    """What is given per row, flat: checked targets, sample weights, temperatures; which rows are kept; the loss."""
 
     def __init__(self, rows, classes, target, sample_weight, temperature, ignore_index):
-        self.rows, self.count = rows, math.prod(rows)
-        logits = np.broadcast_to(np.float32(0), (*rows, classes))  # what the target must suit; nothing is stored
-        _losses.check_classes(logits, f"logits of shape {logits.shape}")
+        self.rows, self.count, self.classes = rows, math.prod(rows), classes
+        shape = *rows, classes  # of the logits: what the target must suit
+        logits = np.ndarray(shape, np.float32, bytes(4), strides=[0] * len(shape))
+        _losses.check_classes(logits, f"logits of shape {shape}")
         _, operands = _losses.target_operands(target, logits, (len(rows),), ignore_index)
-        self.ignored = np.zeros(self.count, bool)
         self.is_pair, self.by_label = "prob" in operands, False
-        self.ignore_index = operands.get("ignore_index")
+        self.divisor, self.total = None, 0.0
+        self.ignore_index, valid = operands.get("ignore_index"), None
         if "g" in operands:
             self.targets = (operands["g"].reshape(self.count, classes),)
         else:
-            self._take_labels(classes, **operands)
-        self.kept = np.flatnonzero(~self.ignored)
+            valid = self._take_labels(logits, **operands)
         self.sample_weight = _losses.sample_weight_for(sample_weight, rows)
         if self.sample_weight is not None:
             self.sample_weight = self.sample_weight.reshape(self.count)
         self.temperature = _arrays.temperature_for(temperature, rows)
-        if np.ndim(self.temperature):
+        if isinstance(self.temperature, np.ndarray):
             self.temperature = self.temperature.reshape(self.count)
+        self._keep(valid)
 
     @property
     def arrays(self):
         """All that is read per row, some of it the caller's memory."""
         return *self.targets, self.sample_weight, self.temperature
 
-    def _take_labels(self, classes, target, name, ignore_index, prob=None):
-        labels = self._checked(target, classes, name, ignore_index)
+    def _take_labels(self, logits, target, name, ignore_index, prob=None):
+        """Check and copy the labels; True for rows that have one."""
+        labels = _indices(target, logits, ignore_index, prob is not None)
+        self.by_label = prob is None
         if ignore_index is not None:
             self.ignore_index = _IGNORED
-        if prob is None:
-            self.by_label = True
-            self.targets = (labels.reshape(self.count),)
-            self.ignored = self.targets[0] == _IGNORED
-        else:
-            flat = self.count, labels.shape[-1]
-            self.targets = labels.reshape(flat), prob.reshape(flat)
-            self.ignored = (self.targets[0] == _IGNORED).all(axis=1)
+        flat = (self.count,) if self.by_label else (self.count, labels.shape[-1])
+        self.targets = tuple(a.reshape(flat) for a in (labels, prob) if a is not None)
+        has_label = self.targets[0] != _IGNORED
+        return has_label if self.by_label else has_label.any(axis=1)
 
-    @staticmethod
-    def _checked(labels, classes, name, ignore_index):
-        """A copy of the labels, which nobody else can change, as integers; those to ignore become _IGNORED."""
-        labels = np.array(labels)
-        valid = (labels >= 0) & (labels < classes)
-        if labels.dtype.kind == "f":
-            valid &= labels == np.floor(labels)
-        ignored = np.zeros(labels.shape, bool) if ignore_index is None else labels == ignore_index
-        bad = ~(valid | ignored)
-        if bad.any():
-            place = np.unravel_index(bad.argmax(), labels.shape)
-            label, at = labels[place].item(), ", ".join(map(str, place)) or "()"
-            if isinstance(label, float) and not label.is_integer() and not math.isinf(label):
-                raise ValueError(f"{name}[{at}] = {label} is not a whole number: class indices must be")
-            raise IndexError(f"{name}[{at}] = {label} is not a class index in [0, {classes})")
-        return np.where(ignored, _IGNORED, labels).astype(np.int64)
+    def _keep(self, valid):
+        """Count the rows that are valid, and list those to compute: valid, and of some weight."""
+        self.number = self.count if valid is None else int(np.count_nonzero(valid))
+        self.first = int(valid.argmax()) if valid is not None and self.number else 0
+        keep = None if self.number == self.count else valid
+        if self.sample_weight is not None and not self.sample_weight.all():
+            weighty = self.sample_weight != 0
+            keep = weighty if keep is None else keep & weighty
+        self.kept = range(self.count) if keep is None else np.flatnonzero(keep)
+        self.left_out = slice(0) if keep is None else ~keep
 
-    def divisor(self, weight):
-        """What the mean divides by."""
+    def reduce(self, options, reduction, normalizer, real):
+        """Check all options, by cross_entropy of a row that counts, and find what a mean divides by."""
+        if normalizer is not None:
+            normalizer = _arrays.as_number(normalizer, "normalizer")
+            if normalizer == 0 and self.number == 0:
+                normalizer = 1.0  # there is nothing to divide
+        one = slice(self.first, self.first + min(1, self.number))
+        row = np.zeros((one.stop - one.start, self.classes), real)
+        cross_entropy(row, **self.options(one), **options, reduction=reduction, normalizer=normalizer)
+        self.losses = np.zeros(self.count, real) if reduction == "none" else None
+        if reduction == "mean":
+            self.divisor = self._divisor(options["weight"]) if normalizer is None else normalizer
+            if self.divisor == 0:
+                self.total, self.kept, self.left_out = math.nan, range(0), slice(None)
+            elif not math.isfinite(self.divisor):
+                self.divisor = math.nan
+
+    def _divisor(self, weight):
         if weight is None or not self.by_label:
-            return len(self.kept)
-        return float(_arrays.as_doubles(weight, "weight")[self.targets[0][self.kept]].sum())
-
-    def divide(self, divisor):
-        """Make the sum of the losses their mean. Without anything to divide by, no row counts."""
-        if divisor == 0:
-            self.ignored[:], self.kept = True, self.kept[:0]
-        else:
-            scale = np.ones(1) if self.sample_weight is None else self.sample_weight
-            with np.errstate(all="ignore"):
-                self.sample_weight = np.broadcast_to(scale / divisor, self.count)
+            return self.number
+        labels = self.targets[0]
+        return float(_arrays.as_doubles(weight, "weight")[labels[labels != _IGNORED]].sum())
 
     def chunks(self, size):
         """The rows that are kept, `size` at a time: slices where these are neighbours, else their numbers."""
@@ -329,22 +357,27 @@ class _Batch:
             yield slice(first, last + 1) if last - first == len(chosen) - 1 else chosen
 
     def options(self, chosen):
-        """What cross_entropy is told of these rows."""
+        """What cross_entropy is told of these rows; a mean's divisor goes into the weights, in float64."""
         targets = tuple(a[chosen] for a in self.targets)
+        weight = None if self.sample_weight is None else self.sample_weight[chosen]
+        if self.divisor is not None:
+            weight = np.full(len(targets[0]), 1 / self.divisor) if weight is None else weight / self.divisor
         return {
             "target": targets if self.is_pair else targets[0],
             "ignore_index": self.ignore_index,
-            "sample_weight": None if self.sample_weight is None else self.sample_weight[chosen],
-            "temperature": self.temperature[chosen] if np.ndim(self.temperature) else self.temperature,
+            "sample_weight": weight,
+            "temperature": self.temperature[chosen] if isinstance(self.temperature, np.ndarray) else self.temperature,
         }
 
-    def joined(self, losses, nothing):
-        """The losses of the chunks as one result: `nothing`, that of no rows, tells which reduction it is."""
-        if nothing.ndim:
-            result = np.zeros(self.count, nothing.dtype)
-            result[self.kept] = np.concatenate([nothing, *losses])
-            return result.reshape(self.rows)[()]
-        return nothing.dtype.type(sum(map(float, losses))) if losses else nothing
+    def take(self, chosen, loss):
+        """File the losses of a chunk."""
+        if self.losses is None:
+            self.total += float(loss)
+        else:
+            self.losses[chosen] = loss
+
+    def loss(self, real):
+        return real.type(self.total) if self.losses is None else self.losses.reshape(self.rows)[()]
 
 
 class _Sum:
@@ -354,13 +387,20 @@ class _Sum:
         self.given, self.accumulate, self.dtype = given, accumulate, _arrays.floating(like)
         fine = given is not None and given.dtype.kind == "f" and given.itemsize >= real.itemsize
         self.direct = fine and not any(np.may_share_memory(given, a) for a in inputs)
-        self.array = given if self.direct else np.zeros(like.shape, real)
+        self.array = given if self.direct else np.empty(like.shape, real)
+        self.begun = self.direct and accumulate  # whether there is something to add to
 
-    def begin(self):
-        if self.direct and not self.accumulate:
-            self.array[...] = 0
+    def take(self, part, place=slice(None)):
+        """Add what a chunk has for a slice of classes; write it, where the sum has not begun."""
+        to = self.array[place]
+        if self.begun:
+            np.add(to, part, out=to, casting="unsafe")
+        else:
+            np.copyto(to, part, casting="unsafe")
 
     def finish(self):
+        if not self.begun:
+            self.array[...] = 0
         if self.given is None:
             return self.array.astype(self.dtype, copy=False)
         if not self.direct and self.accumulate:
@@ -375,33 +415,27 @@ class _Gradients:
 
     def __init__(self, x, w, bias, out, accumulate, real, inputs):
         given = (None, None, None) if out is None else out
-        _check_out(given, x, w, bias)
+        if out is not None:
+            _check_out(out, x, w, bias)
         self.given, dw, db = given
         self.real, shape = real, (math.prod(x.shape[:-1]), x.shape[-1])
-        others = [a for a in inputs if a is not x]
         self.dx = self.given
-        if self.dx is None or _overlaps(self.dx, x, others) or not _flattens(self.dx, shape):
+        if self.dx is None or _overlaps(self.dx, x, [a for a in inputs if a is not x]) or not _flattens(self.dx, shape):
             self.dx = np.empty(x.shape, _arrays.floating(x))
         self.rows = self.dx.reshape(shape)
         self.dw = _Sum(w, dw, real, inputs, accumulate)
         self.db = None if bias is None else _Sum(bias, db, np.dtype(np.float64), inputs, accumulate)
+        self.scratch = None
 
-    def begin(self, ignored, tile_bytes):
-        self.rows[ignored] = 0
-        self.dw.begin()
-        if self.db is not None:
-            self.db.begin()
-        step = _classes_per_tile(self.dw.array, self.real, tile_bytes)
-        self.scratch = np.empty_like(self.dw.array[:step], dtype=self.real, subok=False)
+    def begin(self, left_out):
+        self.rows[left_out] = 0
 
     def add(self, chosen, rows, g, weights):
         """Take in a chunk: its rows of x, and the gradient g of its logits. dx, which may be x, comes last."""
-        total = self.dw.array
-        for tile in _slices(len(total), len(self.scratch)):
-            part = np.matmul(g[:, tile].T, rows, out=self.scratch[: tile.stop - tile.start])
-            np.add(total[tile], part, out=total[tile], casting="unsafe")
+        self._add_dw(rows, g)
         if self.db is not None:
-            np.add(self.db.array, np.ones(len(g), g.dtype) @ g, out=self.db.array, casting="unsafe")
+            self.db.take(np.ones(len(g), g.dtype) @ g)
+            self.db.begun = True
         to = self.rows[chosen]
         direct = isinstance(chosen, slice) and _fits_blas(to, self.real)
         dx = to if direct else np.empty(to.shape, self.real)
@@ -412,6 +446,20 @@ class _Gradients:
                 dx += g[:, tile] @ part
         if not direct:
             self.rows[chosen] = dx
+
+    def _add_dw(self, rows, g):
+        """The first chunk's dw is written by the product itself, where nothing stands against it."""
+        total = self.dw.array
+        if not self.dw.begun and _fits_blas(total, self.real):
+            np.matmul(g.T, rows, out=total)
+        else:
+            if self.scratch is None:
+                step = _classes_per_tile(total, self.real)
+                self.scratch = np.empty_like(total[:step], dtype=self.real, subok=False)
+            for tile in _slices(len(total), len(self.scratch)):
+                part = np.matmul(g[:, tile].T, rows, out=self.scratch[: tile.stop - tile.start])
+                self.dw.take(part, tile)
+        self.dw.begun = True
 
     def finish(self):
         if self.given is not None and self.dx is not self.given:

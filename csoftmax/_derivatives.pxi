@@ -204,7 +204,8 @@ cdef compute_jacobian(object probabilities, object axis, object temperature, obj
     cdef object target = None
     cdef int i, kind = floating_type(x), ndim
     open_call(&f, CSM_JACOBIAN, x, axis, False)
-    t, ndim = take_temperature(&f, temperature), f.rows + 2
+    t = take_temperature(&f, temperature)
+    ndim = f.rows + 2
     for i in range(ndim):
         shape[i] = f.shape[i if i <= f.rows else f.rows]
     if out is None:

@@ -183,7 +183,8 @@ cdef compute_loss(object logits, object target, object axis, object weight, obje
     open_call(&f, CSM_CROSS_ENTROPY, x, axis, False)
     t = take_temperature(&f, temperature)
     take_loss_options(c, label_smoothing, z_loss, softcap, reduction, normalizer)
-    w, s = take_class_weight(&f, weight), take_sample_weight(&f, sample_weight)
+    w = take_class_weight(&f, weight)
+    s = take_sample_weight(&f, sample_weight)
     if ignore_index is not None and type(ignore_index) is not int:
         ignore_index = _arrays.as_index(ignore_index, "ignore_index")
     kept = take_target(&f, target, ignore_index, "target", "logits")
@@ -229,7 +230,8 @@ cdef compute_hessian(object raw, object labels, object sample_weight, object hes
     kept = take_target(&f, _arrays.plain(labels, "y") if isinstance(labels, tuple) else labels, None, "y", "raw")
     check_classes(&f, "raw")
     if out is None:
-        grad, hess = new_like(&f, &c.y, x, kind), new_like(&f, &c.h, x, kind)
+        grad = new_like(&f, &c.y, x, kind)
+        hess = new_like(&f, &c.h, x, kind)
     else:
         one, other = _arrays.two_outs(out)
         if (

@@ -238,20 +238,22 @@ cdef compute_map(csm_op op, object logits, object axis, object temperature, obje
     cdef object target = None
     cdef int kind
     open_call(&f, op, x, axis, True)
-    t, mask = take_temperature(&f, temperature), take_where(&f, where)
+    t = take_temperature(&f, temperature)
+    mask = take_where(&f, where)
     kind = take_dtype(&f, dtype, x)
     if out is None:
         y = new_like(&f, &f.call.y, x, kind)
+        go(&f, None)
+        return y if f.ndim else y[()]
+    if dtype is None and may_hold(out, x, kind) and apart(out, t) and apart(out, mask):
+        y = out
     else:
-        if dtype is None and may_hold(out, x, kind) and apart(out, t) and apart(out, mask):
-            y = out
-        else:
-            target = target_for(out, x_shape(&f), kind, x, (x,), (t, mask))
-            y = target.array
-        if not put_whole(&f, &f.call.y, y):
-            changed("out")
+        target = target_for(out, x_shape(&f), kind, x, (x,), (t, mask))
+        y = target.array
+    if not put_whole(&f, &f.call.y, y):
+        changed("out")
     go(&f, None)
-    return finish(y, out, target)
+    return out if target is None else target.finish()
 
 
 cdef compute_reduction(csm_op op, object logits, object name, object axis, object temperature, object where,
@@ -266,8 +268,10 @@ cdef compute_reduction(csm_op op, object logits, object name, object axis, objec
     cdef double more
     cdef bint signed = return_sign or factor != 1       # what the core computes is not yet the result
     open_call(&f, op, x, axis, True)
-    t, mask = take_temperature(&f, temperature), take_where(&f, where)
-    kind, ndim = take_dtype(&f, dtype, x), f.rows
+    t = take_temperature(&f, temperature)
+    mask = take_where(&f, where)
+    kind = take_dtype(&f, dtype, x)
+    ndim = f.rows
     if keepdims:
         shape, ndim = kept, f.ndim
         for i in range(ndim):
@@ -321,7 +325,8 @@ cdef compute_selective(object logits, object index, object axis, object temperat
     cdef Py_ssize_t size = 1
     cdef int i, kind, ndim, slots
     open_call(&f, CSM_SELECTIVE, x, axis, False)
-    t, kind = take_temperature(&f, temperature), take_dtype(&f, dtype, x)
+    t = take_temperature(&f, temperature)
+    kind = take_dtype(&f, dtype, x)
     labels = labels_of(index, "index")
     ndim = cnp.PyArray_NDIM(labels)
     slots = ndim - f.rows

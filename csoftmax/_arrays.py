@@ -82,7 +82,7 @@ def as_number(v, name):
         try:
             return float(v)
         except OverflowError:
-            return math.copysign(math.inf, v)
+            return math.inf if v > 0 else -math.inf
     a = np.asarray(v)
     if a.dtype.kind not in "iufb" and not is_bfloat16(a.dtype):
         raise TypeError(f"{name} must be a real number, got {v!r}")
@@ -232,14 +232,11 @@ def check_no_ignored(ignore_index):
         raise ValueError(f"ignore_index={ignore_index!r} has no meaning for target probabilities")
 
 
-def check_none_counts(kept, axes, rows, ignore_index):
-    """Refuse a normalizer of 0 where a row counts. `kept` is the checked target of rows with so many axes."""
+def check_none_counts(kept, rows, ignore_index):
+    """Refuse a normalizer of 0 where a row counts. `kept` is the checked target, a pair being a tuple."""
     ignored = np.zeros((), bool)
-    labels = kept[0] if isinstance(kept, tuple) else kept
-    if ignore_index is not None and (isinstance(kept, tuple) or labels.ndim == axes):
-        ignored = labels == ignore_index
-    if isinstance(kept, tuple):
-        ignored = ignored.all(axis=-1)
+    if ignore_index is not None:
+        ignored = (kept[0] == ignore_index).all(axis=-1) if isinstance(kept, tuple) else kept == ignore_index
     if not np.broadcast_to(ignored, rows).all():
         raise ValueError("normalizer must be finite and not 0, got 0: that is for rows of which none counts")
 

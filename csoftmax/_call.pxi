@@ -324,6 +324,11 @@ cdef int set_ignored(csm_call *c, ignore_index) except -1:
     return 0
 
 
+cdef ignored_label(const csm_call *c):
+    """The index that rows are ignored for, None if there is none."""
+    return c.ignore_index + (2**64 if c.ignores == 2 else 0) if c.ignores else None
+
+
 cdef inline ndarray labels_of(object a, object name):
     """Class indices: `a` itself if it is an ndarray of them that the core reads, else what _arrays makes of it."""
     if cnp.PyArray_CheckExact(a) and (code_of(<ndarray>a) >= CSM_I8 or 0 <= code_of(<ndarray>a) <= CSM_F64):

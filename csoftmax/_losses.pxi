@@ -57,7 +57,7 @@ def cross_entropy(
         their number (probabilities, or no `weight`); `sample_weight` plays no part in that. "none" gives the loss
         of every row.
     normalizer : float, optional
-        What "mean" divides by instead.
+        What "mean" divides by instead; 0 only where no row counts, whose loss and gradient are 0.
     return_grad : bool
         Return the gradient of the reduced loss (of the sum, for "none") with respect to `logits` as well.
     out : ndarray, optional
@@ -192,7 +192,7 @@ cdef compute_loss(object logits, object target, object axis, object weight, obje
         c.op = CSM_SOFT_CROSS_ENTROPY
     check_classes(&f, "logits")
     if normalizer is not None and c.normalizer == 0:
-        _arrays.check_none_counts(kept, f.rows, rows_shape(&f), ignore_index)
+        _arrays.check_none_counts(kept, rows_shape(&f), ignored_label(c))
         c.normalizer = 1                                # of no loss and no gradient
     if return_grad and out is None:
         y = new_like(&f, &c.y, x, floating_type(x))

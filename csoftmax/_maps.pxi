@@ -99,8 +99,9 @@ def logsumexp(a, axis=None, b=None, keepdims=False, return_sign=False, *, where=
     axis : int, tuple of int or None
         The axis or axes to sum over; None for all.
     b : array_like, optional
-        Factors of any sign; `a` and `b` broadcast to each other, and their common dtype is kept. Where `b` is 0
-        there is no term, whatever `a` is.
+        Factors of any sign; `a` and `b` broadcast to each other, and their common dtype is kept (that of `a` for a
+        number of Python). Where `b` is 0 there is no term, whatever `a` is. One positive number costs no more time
+        than none.
     keepdims : bool
         Keep summed axes with length 1.
     return_sign : bool
@@ -116,10 +117,12 @@ def logsumexp(a, axis=None, b=None, keepdims=False, return_sign=False, *, where=
     -------
     ndarray or scalar
         Within 2 ULP of the larger of abs(max) and log(sum(exp(a - max))). -inf of nothing and of -inf alone,
-        +inf if there is one and no NaN. With `b`, as exact as the sum relative to ``sum(abs(b) * exp(a))``; NaN
-        where the sum is negative, unless `return_sign`.
+        +inf if there is one and no NaN. With an array `b`, as exact as the sum relative to
+        ``sum(abs(b) * exp(a))``; NaN where the sum is negative, unless `return_sign`. With one positive number `b`,
+        the result without it plus log(b), within 3 ULP of the largest of these terms.
     sign : ndarray or scalar
-        If `return_sign`: 1, 0, -1, or NaN where the sum is NaN.
+        If `return_sign`: 1, 0, -1, or NaN where the sum is NaN; native, and of the dtype that the result has without
+        `out`.
 
     Raises
     ------

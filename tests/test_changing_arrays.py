@@ -4,6 +4,7 @@ Another thread may assign x.shape at any time, and so may the `__array__` of ano
 result or is refused; it never reads or writes outside its arrays.
 """
 
+import contextlib
 import sys
 import threading
 import time
@@ -117,10 +118,8 @@ def call_while_a_thread_assigns_shapes(seconds):
     ]
     while time.monotonic() < stop:
         for call in calls:
-            try:
+            with contextlib.suppress(ValueError, TypeError, IndexError):
                 call()
-            except (ValueError, TypeError, IndexError):
-                pass
     thread.join()
 
 

@@ -1,6 +1,5 @@
 """Arguments at the edge of what they mean: a normalizer of 0, one number as b, complex results, no classes."""
 
-import contextlib
 import sys
 import warnings
 
@@ -182,11 +181,12 @@ def fail_allocations_while_a_label_error_is_worded():
     x, labels = np.zeros((3, 4)), np.array([0, 7, 1])
     for first in range(120):
         _testcapi.set_nomemory(first, first + 1)
-        with contextlib.suppress(IndexError, MemoryError):
-            try:
-                csoftmax.cross_entropy(x, labels)
-            finally:
-                _testcapi.remove_mem_hooks()
+        try:
+            csoftmax.cross_entropy(x, labels)
+        except (IndexError, MemoryError):
+            pass
+        finally:
+            _testcapi.remove_mem_hooks()
     for _ in range(1000):       # a heap that is damaged shows here
         csoftmax.softmax([[1.0] * 50] * 20)
 

@@ -319,7 +319,11 @@ def loss_options(label_smoothing, z_loss, softcap, reduction, normalizer):
 
 def label_error(name, shape, position, text, is_float, is_fraction, classes):
     """The exception for the label at a position in C order that the core refuses, `text` being its value."""
-    row = ", ".join([str(int(i)) for i in np.unravel_index(position, shape)]) if shape else "()"
+    row = []
+    for n in reversed(shape):
+        position, i = divmod(position, n)
+        row.insert(0, str(i))
+    row = ", ".join(row) or "()"
     label = str(float(text)) if is_float else text.decode()
     if is_fraction:
         return ValueError(f"{name}[{row}] = {label} is not a whole number: class indices must be")

@@ -68,7 +68,7 @@ def test_one_number_is_an_array_of_it(csm, dtype, axis, keepdims, b):
     """Within 3 ULP of the largest of the terms, as the same number in an array, and of its dtype."""
     a = (30 * np.random.default_rng(0).standard_normal((5, 70))).astype(dtype)
     found, sign = csm.logsumexp(a, axis, b, keepdims, return_sign=True)
-    kind = np.result_type(a, np.asarray(b)) if isinstance(b, np.generic | np.ndarray) else a.dtype
+    kind = np.result_type(a.dtype, np.asarray(b).dtype) if isinstance(b, np.generic | np.ndarray) else a.dtype
     kind = kind if kind.kind == "f" else np.dtype("f8")
     expected = np.asarray(csm.logsumexp(a.astype("f8"), axis, np.full(a.shape, float(b)), keepdims))
     assert found.dtype == sign.dtype == kind and found.shape == sign.shape == expected.shape

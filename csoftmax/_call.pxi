@@ -67,8 +67,8 @@ cdef bint put(frame *f, csm_array *to, ndarray a, int ndim, const int *place, in
     cdef const cnp.npy_intp *dims = cnp.PyArray_DIMS(a)
     cdef const cnp.npy_intp *strides = cnp.PyArray_STRIDES(a)
     cdef Py_ssize_t *stride = f.stride[f.arrays]
-    cdef int i, k, missing = ndim + slots - cnp.PyArray_NDIM(a)
-    if missing < 0 or missing > ndim:
+    cdef int i, k, code = code_of(a), missing = ndim + slots - cnp.PyArray_NDIM(a)
+    if missing < 0 or missing > ndim or code < 0:       # a thread may assign a.dtype too
         return False
     stride[0] = 0                                       # of a number: it is one class
     for i in range(missing):
@@ -85,7 +85,7 @@ cdef bint put(frame *f, csm_array *to, ndarray a, int ndim, const int *place, in
         stride[ndim] = strides[ndim - missing]
     f.arrays += 1
     to.data = cnp.PyArray_DATA(a)
-    to.dtype = <csm_dtype>code_of(a)
+    to.dtype = <csm_dtype>code
     to.swapped = not cnp.PyArray_ISNOTSWAPPED(a)
     to.stride = stride
     return True
@@ -156,7 +156,7 @@ cdef int open_call(frame *f, csm_op op, ndarray x, object axis, bint several) ex
         nclass = len(axes) if ndim else 1
         for i in axes:
             classes |= <axis_set>1 << i
-        if cnp.PyArray_NDIM(x) != ndim:
+        if cnp.PyArray_NDIM(x) != ndim or code_of(x) < 0:
             changed("the array")
     lay_out(f, op, x, classes, nclass)
     return 0

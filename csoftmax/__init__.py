@@ -11,10 +11,21 @@ except ModuleNotFoundError as error:
     ) from error
 
 from csoftmax._control import get_num_threads, set_num_threads, show_config
-from csoftmax._derivatives import log_softmax_jvp, log_softmax_vjp, softmax_jacobian, softmax_jvp, softmax_vjp
+from csoftmax._core import (
+    cross_entropy,
+    log_softmax,
+    log_softmax_jvp,
+    log_softmax_vjp,
+    logsumexp,
+    selective_log_softmax,
+    softmax,
+    softmax_entropy,
+    softmax_grad_hess,
+    softmax_jacobian,
+    softmax_jvp,
+    softmax_vjp,
+)
 from csoftmax._linear import linear_cross_entropy
-from csoftmax._losses import cross_entropy, softmax_grad_hess
-from csoftmax._maps import log_softmax, logsumexp, selective_log_softmax, softmax, softmax_entropy
 
 __version__ = "0.1.0"
 

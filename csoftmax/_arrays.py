@@ -1,9 +1,10 @@
-"""Makes the unusual plain: what can be an array, which dtype, which axes, where the result goes.
+"""Makes an argument simple: array, dtype, axes, mask, target, where the result goes; or says what is wrong with it.
 
-Knows NumPy and nothing of kernels. What it returns are ndarrays whose class axes come last and whose
-dtypes the core reads; strides, byte order and alignment are left to the core.
+Knows NumPy and nothing of kernels. What it returns are numbers, and ndarrays of dtypes that the core reads; strides,
+byte order and alignment are left to the core.
 """
 
+import math
 import operator
 from typing import NamedTuple
 
@@ -20,15 +21,30 @@ def is_floating(dtype):
     return (dtype.kind == "f" and dtype.itemsize in (2, 4, 8)) or is_bfloat16(dtype)
 
 
+def plain(x, name, hint="pass a plain array"):
+    """x as an ndarray of any dtype, and of no subclass."""
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError(f"{name} is a masked array, and its mask would be lost: {hint}")
+    if type(x).__module__.startswith("scipy.sparse"):
+        raise TypeError(f"{name} is a sparse {type(x).__name__}: pass {name}.toarray()")
+    return np.asarray(x)
+
+
 def as_array(x, name):
     """x as an ndarray of a floating dtype, an integer type or bool."""
-    if isinstance(x, np.ma.MaskedArray):
-        raise TypeError(f"{name} is a masked array whose mask would be lost: pass a plain array and where=~a.mask")
-    a = np.asarray(x)
+    a = plain(x, name, "pass a plain array and where=~a.mask")
     if a.dtype.kind in "iub" or is_floating(a.dtype):
         return a
-    hint = f": pass {name}.astype(numpy.float64)" if a.dtype.kind == "f" else ""
-    raise TypeError(f"{name} has dtype {a.dtype}, which is not supported{hint}")
+    raise TypeError(f"{name} has dtype {a.dtype}, which is not supported{_hint(x, a, name, float)}")
+
+
+def _hint(x, a, name, kind):
+    """How an argument x, the array `a`, is converted to numbers of a kind; nothing if that is not clear."""
+    if a.dtype.kind == "f":
+        return f": pass {name}.astype(numpy.float64)"
+    if a.dtype != object or not a.ndim:
+        return ""
+    return f": pass {name}.astype({kind.__name__})" if hasattr(x, "astype") else f": pass an array of {kind.__name__}"
 
 
 def floating(*arrays):
@@ -52,19 +68,32 @@ def is_wide(dtype):
     return dtype.itemsize == 8
 
 
-def loss_dtype(given):
-    """The dtype of a loss of logits of a floating dtype."""
-    return np.dtype(np.float64) if is_wide(given) else np.dtype(np.float32)
+def common_dtype(p, g, name):
+    """The native dtype of a product of p and g."""
+    try:
+        return floating(p, g)
+    except np.exceptions.DTypePromotionError:
+        raise TypeError(f"p has dtype {p.dtype} and {name} has dtype {g.dtype}, which have no common dtype") from None
 
 
 def as_number(v, name):
-    """A real number as a float."""
+    """A real number as a float; an int beyond the largest float is infinite."""
+    if isinstance(v, int):
+        try:
+            return float(v)
+        except OverflowError:
+            return math.inf if v > 0 else -math.inf
     a = np.asarray(v)
     if a.dtype.kind not in "iufb" and not is_bfloat16(a.dtype):
         raise TypeError(f"{name} must be a real number, got {v!r}")
     if a.ndim:
         raise TypeError(f"{name} must be one number, got an array of shape {a.shape}")
     return float(a)
+
+
+def shown(v):
+    """A number for a message: of an int, no more than a few digits."""
+    return repr(v) if not isinstance(v, int) or v.bit_length() <= 64 else f"an int of {v.bit_length()} bits"
 
 
 def as_index(k, name):
@@ -85,7 +114,7 @@ def temperature_for(temperature, rows):
     if np.ndim(temperature) == 0:
         t = as_number(temperature, "temperature")
         if not 0 < t < np.inf:
-            raise ValueError(f"temperature must be positive and finite, got {temperature!r}")
+            raise ValueError(f"temperature must be positive and finite, got {shown(temperature)}")
         return t
     t = as_doubles(temperature, "temperature")
     bad = ~((t > 0) & (t < np.inf))
@@ -108,19 +137,22 @@ def broadcast(a, shape, name, what):
     try:
         return np.broadcast_to(a, shape)
     except ValueError:
-        raise ValueError(f"{name} has shape {a.shape}, which does not broadcast: {what}") from None
+        raise ValueError(
+            f"{name} has shape {a.shape}, which does not broadcast: {what}{_ravel(a, shape, name)}"
+        ) from None
 
 
-def where_for(where, x, axes):
-    """A mask broadcast to x, with the class axes last; None if all classes take part."""
-    if where is None:
-        return None
-    if isinstance(where, np.ma.MaskedArray):
-        raise TypeError("where is a masked array whose mask would be lost: pass a plain array")
-    mask = np.asarray(where)
+def _ravel(a, shape, name):
+    """The advice to drop the last axis of an array that has one too many, as a column beside rows."""
+    return f"; pass {name}.ravel()" if len(shape) == 1 and a.ndim == 2 and a.shape[1] == 1 else ""
+
+
+def as_mask(where):
+    """A mask as an ndarray of bool."""
+    mask = plain(where, "where")
     if mask.dtype != np.bool_:
-        raise TypeError(f"where must be an array of bool, got dtype {mask.dtype}")
-    return classes_last(broadcast(mask, x.shape, "where", f"the array it masks has shape {x.shape}"), axes)
+        raise TypeError(f"where must be an array of bool, got dtype {mask.dtype}{_hint(where, mask, 'where', bool)}")
+    return mask
 
 
 def rows_of(shape, axes):
@@ -151,6 +183,11 @@ def one_axis(axis, ndim):
     return axes_of(axis, ndim)
 
 
+def kept_shape(shape, axes):
+    """A shape whose class axes have length 1."""
+    return tuple(1 if i in axes else n for i, n in enumerate(shape))
+
+
 def classes_last(a, axes):
     """A view of `a` with `axes` moved behind the others; of a 0-d array, with one axis."""
     if a.ndim == 0:
@@ -159,21 +196,154 @@ def classes_last(a, axes):
     return a.transpose(*rows, *axes)
 
 
-def class_axes(a, axes):
-    """How many axes `classes_last` moves back."""
-    return len(axes) if a.ndim else 1
-
-
-def as_labels(a, name):
-    """An array as class indices of a dtype that the core reads."""
-    if isinstance(a, np.ma.MaskedArray):
-        raise TypeError(f"{name} is a masked array, and its mask would be lost")
-    a = np.asarray(a)
+def as_labels(labels, name):
+    """Class indices as an array of a dtype that the core reads."""
+    a = plain(labels, name)
     if a.dtype.kind in "iu" or (a.dtype.kind == "f" and a.dtype.itemsize in (4, 8)):
         return a
     if a.dtype.kind == "f" or is_bfloat16(a.dtype):
         return a.astype(np.float64)
-    raise TypeError(f"{name} has dtype {a.dtype}: class indices must be integers or whole floats")
+    hint = _hint(labels, a, name, int)
+    raise TypeError(f"{name} has dtype {a.dtype}: class indices must be integers or whole floats{hint}")
+
+
+def as_pair(pair, shape, rows, ignore_index):
+    """(index, prob) of logits of a shape, broadcast to rows + (k,), with the ignore_index; k is at least 1."""
+    if len(pair) != 2 or all(np.ndim(a) == 0 for a in pair):
+        raise ValueError(
+            f"target is a tuple of {len(pair)}: a tuple must be a pair of arrays (index, prob); "
+            "for class indices pass np.asarray(target)"
+        )
+    index, prob = as_labels(pair[0], "target[0]"), as_doubles(pair[1], "target[1]")
+    if index.ndim != len(rows) + 1 or prob.ndim != len(rows) + 1 or index.shape[-1] != prob.shape[-1]:
+        raise ValueError(
+            f"target[0] has shape {index.shape} and target[1] has shape {prob.shape}, but logits of shape {shape} "
+            f"take both of shape {rows} + (k,)"
+        )
+    what = f"logits of shape {shape} have rows of shape {rows}"
+    index = broadcast(index, rows + index.shape[-1:], "target[0]", what)
+    prob = broadcast(prob, index.shape, "target[1]", what)
+    if index.shape[-1] == 0:  # as padding alone
+        return np.zeros((*rows, 1), int), np.zeros((*rows, 1)), None if ignore_index is None else 0
+    return index, prob, ignore_index
+
+
+def check_no_ignored(ignore_index):
+    """Refuse an ignore_index, of rows that have probabilities and no index."""
+    if ignore_index not in (-100, None):
+        raise ValueError(f"ignore_index={ignore_index!r} has no meaning for target probabilities")
+
+
+def check_none_counts(kept, rows, ignore_index):
+    """Refuse a normalizer of 0 where a row counts. `kept` is the checked target, a pair being a tuple."""
+    ignored = np.zeros((), bool)
+    if ignore_index is not None:
+        ignored = (kept[0] == ignore_index).all(axis=-1) if isinstance(kept, tuple) else kept == ignore_index
+    if not np.broadcast_to(ignored, rows).all():
+        raise ValueError("normalizer must be finite and not 0, got 0: that is for rows of which none counts")
+
+
+def check_classes(shape, rows, name):
+    """Refuse rows without classes: no target is one of them."""
+    if math.prod(rows):
+        raise IndexError(f"{name} of shape {shape} has no classes, so no target is one of them")
+
+
+def refuse_target(a, name, shape, rows, x_name):
+    """Say why an array is neither class indices of the rows nor probabilities."""
+    if a.ndim == len(rows):
+        broadcast(a, rows, name, f"{x_name} of shape {shape} has rows of shape {rows}")
+    raise ValueError(
+        f"{name} has shape {a.shape}, but {x_name} of shape {shape} take class indices of shape {rows} "
+        f"or probabilities of shape {shape}{_ravel(a, rows, name)}"
+    )
+
+
+def refuse_index(index, shape, rows):
+    """Say why an array is no index of the rows."""
+    if index.ndim in (len(rows), len(rows) + 1):
+        full = rows + index.shape[len(rows):]
+        broadcast(index, full, "index", f"x of shape {shape} has rows of shape {rows}")
+    raise ValueError(f"index has shape {index.shape}, but x of shape {shape} has rows of shape {rows}")
+
+
+def refuse_class_weight(w, shape, classes):
+    raise ValueError(
+        f"weight has shape {w.shape}, but logits of shape {shape} take one of shape {(classes,)}"
+        f"{_ravel(w, (classes,), 'weight')}"
+    )
+
+
+def refuse_raw(raw):
+    """Say that scores need two axes, and what two classes with one score do."""
+    hint = ""
+    if raw.ndim == 1:
+        hint = (
+            ": two classes with one score each have the scores numpy.column_stack([numpy.zeros(len(raw)), raw]); the "
+            "logistic objective that XGBoost and LightGBM bring along does without"
+        )
+    raise ValueError(f"raw has shape {raw.shape}, but samples and classes need two axes{hint}")
+
+
+def refuse_hessian(hessian):
+    if hessian == "friedman":
+        raise ValueError("hessian='friedman' is K/(K-1) p (1-p), which one class does not have")
+    rules = "'diagonal', 'upper', 'friedman', 'residual'"
+    raise ValueError(f"hessian must be one of {rules}, got {hessian!r}")
+
+
+def hessian_floor(eps):
+    floor = as_number(eps, "eps")
+    if not 0 <= floor < np.inf:
+        raise ValueError(f"eps must be finite and not negative, got {shown(eps)}")
+    return floor
+
+
+def loss_options(label_smoothing, z_loss, softcap, reduction, normalizer):
+    """Options of the loss that are numbers, checked; 0 for a softcap or a normalizer that is absent."""
+    smoothing, z, cap, divisor = as_number(label_smoothing, "label_smoothing"), as_number(z_loss, "z_loss"), 0.0, 0.0
+    if not 0 <= smoothing <= 1:
+        raise ValueError(f"label_smoothing must be in [0, 1], got {shown(label_smoothing)}")
+    if not math.isfinite(z):
+        raise ValueError(f"z_loss must be finite, got {shown(z_loss)}")
+    if softcap is not None:
+        cap = as_number(softcap, "softcap")
+        if not 0 < cap < np.inf:
+            raise ValueError(f"softcap must be positive and finite, got {shown(softcap)}")
+    if normalizer is not None:
+        divisor = as_number(normalizer, "normalizer")
+        if reduction != "mean":
+            raise ValueError(f"normalizer divides the mean: it has no meaning with reduction={reduction!r}")
+        if not math.isfinite(divisor):
+            raise ValueError(f"normalizer must be finite and not 0, got {shown(normalizer)}")
+    return smoothing, z, cap, divisor
+
+
+def label_error(name, shape, position, text, is_float, is_fraction, classes):
+    """The exception for the label at a position in C order that the core refuses, `text` being its value."""
+    row = []
+    for n in reversed(shape):
+        position, i = divmod(position, n)
+        row.insert(0, str(i))
+    row = ", ".join(row) or "()"
+    label = str(float(text)) if is_float else text.decode()
+    if is_fraction:
+        return ValueError(f"{name}[{row}] = {label} is not a whole number: class indices must be")
+    return IndexError(f"{name}[{row}] = {label} is not a class index in [0, {classes})")
+
+
+def factor_of(a, b):
+    """(b, dtype of a sum of b exp(a), None for that of a) for arrays, b of one number; 0 if it is not positive."""
+    value = float(b)
+    if not 0 < value < np.inf:
+        return 0.0, None
+    return value, None if a.dtype == b.dtype else floating(a, b)
+
+
+def copy(a, to):
+    """Copy an array into another that may have fewer digits."""
+    with np.errstate(all="ignore"):
+        np.copyto(to, a, casting="unsafe")
 
 
 def overlaps_itself(a):
@@ -194,13 +364,14 @@ class Target(NamedTuple):
 
     array: np.ndarray
     given: np.ndarray | None
+    copied_to: np.ndarray | None
 
     def finish(self):
         """The caller's array, filled; or the new one, as a scalar if it is 0-d."""
         if self.given is None:
             return self.array if self.array.ndim else self.array[()]
-        if self.array is not self.given:
-            np.copyto(self.given, self.array, casting="unsafe")
+        if self.copied_to is not None:
+            copy(self.array, self.copied_to)
         return self.given
 
 
@@ -208,20 +379,21 @@ def target_for(out, shape, dtype, like, inputs, apart=(), name="out"):
     """The array to compute a result of `shape` and `dtype` in.
 
     That is `out` where the core can write it, no input overlaps it but as the same array, and none of `apart`
-    at all (some of these may be None or numbers); else a new one: in the memory order of `like`, or C order if
+    at all (some of these may be no arrays); else a new one: in the memory order of `like`, or C order if
     that is None.
     """
+    view = None
     if out is not None:
-        check_out(out, shape, dtype, name)
-        others = [a for a in apart if isinstance(a, np.ndarray)]
-        others += [a for a in inputs if not same_layout(out, a)]
-        if is_floating(out.dtype):
-            if not any(np.may_share_memory(out, a) for a in others):
-                return Target(out, out)
-            dtype = out.dtype.newbyteorder("=")
+        view = check_out(out, shape, dtype, name)
+        others = [np.asarray(a) for a in apart if isinstance(a, np.ndarray)]
+        others += [a for a in inputs if not same_layout(view, a)]
+        if is_floating(view.dtype):
+            if not any(np.may_share_memory(view, a) for a in others):
+                return Target(view, out, None)
+            dtype = view.dtype.newbyteorder("=")
     if like is None:
-        return Target(np.empty(shape, dtype), out)
-    return Target(np.empty_like(like, dtype=dtype, shape=shape, subok=False), out)
+        return Target(np.empty(shape, dtype), out, view)
+    return Target(np.empty_like(like, dtype=dtype, shape=shape, subok=False), out, view)
 
 
 def same_layout(a, b):
@@ -234,13 +406,30 @@ def same_layout(a, b):
 
 
 def check_out(out, shape, dtype, name="out"):
+    """A view of `out` that is no subclass, whose attributes are those of its memory, if it can take the result."""
     if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
         raise TypeError(f"{name} must be a numpy.ndarray, got {type(out).__name__}")
-    if out.shape != shape:
-        raise ValueError(f"{name} has shape {out.shape}, the result has shape {shape}")
-    if not (is_floating(out.dtype) or np.can_cast(dtype, out.dtype, "same_kind")):
-        raise TypeError(f"{name} has dtype {out.dtype}, to which a result of dtype {dtype} cannot be cast safely")
-    if not out.flags.writeable:
+    view = np.asarray(out)
+    if view.shape != shape:
+        raise ValueError(f"{name} has shape {view.shape}, the result has shape {shape}")
+    if not (is_floating(view.dtype) or np.can_cast(dtype, view.dtype, "same_kind")):
+        raise TypeError(f"{name} has dtype {view.dtype}, to which a result of dtype {dtype} cannot be cast safely")
+    if not view.flags.writeable:
         raise ValueError(f"{name} is read-only")
-    if overlaps_itself(out):
-        raise ValueError(f"{name} has elements that share memory (strides {out.strides})")
+    if overlaps_itself(view):
+        raise ValueError(f"{name} has elements that share memory (strides {view.strides})")
+    return view
+
+
+def two_outs(out):
+    """The arrays for a gradient and a Hessian, or None for each."""
+    if not isinstance(out, tuple | list) or len(out) != 2:
+        raise TypeError("out must be a pair of arrays, (grad, hess)")
+    return tuple(out)
+
+
+def check_apart(one, other):
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        one, other = np.asarray(one), np.asarray(other)
+        if np.may_share_memory(one, other) and np.shares_memory(one, other):
+            raise ValueError("out[0] and out[1] share memory")

@@ -4,7 +4,7 @@ import operator
 
 import numpy as np
 
-from csoftmax import _core
+from csoftmax import _arrays, _core
 
 
 def set_num_threads(n):
@@ -18,12 +18,12 @@ def set_num_threads(n):
     Parameters
     ----------
     n : int
-        At least 1.
+        At least 1 and below 2**31.
 
     Raises
     ------
     TypeError, ValueError
-        `n` is not an integer, or below 1.
+        `n` is not an integer, or out of range.
 
     Examples
     --------
@@ -34,7 +34,7 @@ def set_num_threads(n):
     """
     n = operator.index(n)
     if not 1 <= n < 2**31:
-        raise ValueError(f"n must be at least 1, got {n}")
+        raise ValueError(f"n must be at least 1 and below 2**31, got {_arrays.shown(n)}")
     _core.set_num_threads(n)
 
 

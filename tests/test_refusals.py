@@ -341,3 +341,126 @@ def test_bad_pairs(target, error, word, dtype):
 @pytest.mark.parametrize("ignore_index", [-1, 0, 2, 100])
 def test_ignore_index_has_no_meaning_for_probabilities(ignore_index):
     refused("cross_entropy", "f8", ValueError, "ignore_index", target=array("f8"), ignore_index=ignore_index)
+
+
+# What the message says to do
+
+
+class csr_array:
+    """What scipy.sparse has, as far as csoftmax looks at it."""
+
+    ndim, shape = 2, (3, 4)
+
+
+csr_array.__module__ = "scipy.sparse._csr"
+
+ADVICE = {
+    "labels in a column": ("cross_entropy", {"target": np.zeros((3, 1), int)}, ValueError, r"target\.ravel\(\)"),
+    "weights in a column": ("cross_entropy", {"sample_weight": np.ones((3, 1))}, ValueError,
+                            r"sample_weight\.ravel\(\)"),
+    "class weights in a column": ("cross_entropy", {"weight": np.ones((4, 1))}, ValueError, r"weight\.ravel\(\)"),
+    "labels as a tuple": ("cross_entropy", {"target": (0, 1, 2)}, ValueError, r"np\.asarray\(target\)"),
+    "two labels as a tuple": ("cross_entropy", {"target": (0, 1)}, ValueError, r"np\.asarray\(target\)"),
+    "labels as objects": ("cross_entropy", {"target": np.array([0, 1, 2], object)}, TypeError,
+                          r"target\.astype\(int\)"),
+    "objects as probabilities": ("cross_entropy", {"target": array("f8").astype(object)}, TypeError,
+                                 r"target\.astype\(float\)"),
+    "objects as weights": ("cross_entropy", {"weight": np.ones(4, object)}, TypeError, r"weight\.astype\(float\)"),
+    "objects as sample weights": ("cross_entropy", {"sample_weight": np.ones(3, object)}, TypeError,
+                                  r"sample_weight\.astype\(float\)"),
+    "sparse probabilities": ("cross_entropy", {"target": csr_array()}, TypeError, r"target\.toarray\(\)"),
+    "an index of objects": ("selective_log_softmax", {"index": np.array([0, 1, 2], object)}, TypeError,
+                            r"index\.astype\(int\)"),
+    "an index in two columns too few": ("selective_log_softmax", {"index": np.zeros((2, 1), int)}, ValueError, "index"),
+    "a mask of objects": ("softmax", {"where": np.ones((3, 4), object)}, TypeError, r"where\.astype\(bool\)"),
+    "a sparse mask": ("softmax", {"where": csr_array()}, TypeError, r"where\.toarray\(\)"),
+}
+
+
+@pytest.mark.parametrize("case", ADVICE)
+@every_dtype
+def test_messages_say_what_to_do(case, dtype):
+    name, changes, error, advice = ADVICE[case]
+    refused(name, dtype, error, advice, **changes)
+
+
+@table(SCALED, ["a column"])
+@every_dtype
+def test_temperatures_in_a_column(name, case, dtype):
+    refused(name, dtype, ValueError, r"temperature\.ravel\(\)", temperature=np.ones((3, 1)))
+
+
+@table(SIGNATURES, ["object", "sparse"])
+@every_dtype
+def test_first_arrays_that_need_a_conversion(name, case, dtype):
+    first = next(iter(arguments(name, dtype)))
+    given = array(dtype).astype(object) if case == "object" else csr_array()
+    advice = r"\.astype\(float\)" if case == "object" else r"\.toarray\(\)"
+    refused(name, dtype, TypeError, first + advice, **{first: given})
+
+
+def test_a_list_of_objects_has_no_astype():
+    with pytest.raises(TypeError, match=r"x has dtype object.*array of float") as caught:
+        csoftmax.softmax([None, 1.0])
+    assert "astype" not in str(caught.value)
+
+
+def test_sparse_matrices_of_scipy():
+    sparse = pytest.importorskip("scipy.sparse")
+    for matrix in (sparse.csr_matrix(np.eye(3)), sparse.coo_array(np.eye(3))):
+        with pytest.raises(TypeError, match=r"x\.toarray\(\)"):
+            csoftmax.softmax(matrix)
+        with pytest.raises(TypeError, match=r"target\.toarray\(\)"):
+            csoftmax.cross_entropy(np.eye(3), matrix)
+        with pytest.raises(TypeError, match=r"y\.toarray\(\)"):
+            csoftmax.softmax_grad_hess(np.eye(3), matrix)
+
+
+def test_scores_of_two_classes():
+    raw = np.array([0.5, -1.0])
+    with pytest.raises(ValueError, match=r"\(2,\).*column_stack.*logistic"):
+        csoftmax.softmax_grad_hess(raw, np.array([0, 1]))
+    two = np.column_stack([np.zeros(len(raw)), raw])
+    p = 1 / (1 + np.exp(-raw))
+    np.testing.assert_allclose(csoftmax.softmax_grad_hess(two, np.array([0, 1]))[0][:, 1], p - [0, 1], rtol=1e-15)
+
+
+# Numbers beyond 64 bits
+
+
+@table(SCALED, [2**64, 2**70, 2**1000])
+def test_temperature_of_many_bits(name, case):
+    given = arguments(name, "f8")
+    expected = getattr(csoftmax, name)(**given | {"out": None, "temperature": float(case)})
+    found = getattr(csoftmax, name)(**given | {"out": None, "temperature": case})
+    pairs = zip(found, expected, strict=True) if isinstance(found, tuple) else [(found, expected)]
+    for a, b in pairs:
+        np.testing.assert_array_equal(a, b)
+
+
+HUGE = {"10^400": 10**400, "-10^400": -(10**400), "10^5000": 10**5000, "-2^64": -(2**64)}
+
+
+@table(SCALED, HUGE)
+def test_temperature_beyond_every_float(name, case):
+    message = refused(name, "f8", ValueError, "temperature must be positive and finite", "bits", temperature=HUGE[case])
+    assert len(message) < 200
+
+
+@pytest.mark.parametrize("option", ["label_smoothing", "z_loss", "softcap", "normalizer"])
+def test_options_beyond_every_float(option):
+    refused("cross_entropy", "f8", ValueError, option, "bits", **{option: 10**5000})
+
+
+def test_options_of_many_bits():
+    x, labels = array("f8"), [0, 1, 2]
+    for option in ("z_loss", "softcap", "normalizer"):
+        found, expected = (csoftmax.cross_entropy(x, labels, **{option: v}) for v in (2**70, 2.0**70))
+        assert found == expected
+
+
+def test_threads_of_many_digits():
+    for n in (10**400, 10**5000, 2**31):
+        with pytest.raises(ValueError, match=r"at least 1 and below 2\*\*31") as caught:
+            csoftmax.set_num_threads(n)
+        assert len(str(caught.value)) < 200

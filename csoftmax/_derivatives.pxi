@@ -1,14 +1,6 @@
-"""Derivatives from probabilities: signatures, docstrings, and calls that are not plain.
-
-Plain ones stop at the doors that decorate the functions, `_core.thin_*`.
-"""
-
-import numpy as np
-
-from csoftmax import _arrays, _core
+# Derivatives from probabilities: the public functions, and what computes them.
 
 
-@_core.thin_softmax_jacobian
 def softmax_jacobian(p, axis=-1, *, temperature=1.0, out=None):
     """Compute the Jacobian of softmax, ``(diag(p) - p p^T)/T``.
 
@@ -49,18 +41,9 @@ def softmax_jacobian(p, axis=-1, *, temperature=1.0, out=None):
     array([[ 0.1875, -0.1875],
            [-0.1875,  0.1875]])
     """
-    p = _arrays.as_array(p, "p")
-    axes = _arrays.one_axis(axis, p.ndim)
-    t = _arrays.temperature_for(temperature, _arrays.rows_of(p.shape, axes))
-    result = _arrays.floating(p)
-    x = _arrays.classes_last(p, axes)
-    shape = (*x.shape, x.shape[-1])
-    target = _arrays.target_for(out, shape, result, None, (p,), apart=(t,))
-    _core.run(_core.JACOBIAN, _arrays.is_wide(result), x, y=target.array, temperature=t)
-    return target.finish()
+    return compute_jacobian(p, axis, temperature, out)
 
 
-@_core.thin_softmax_vjp
 def softmax_vjp(p, g, axis=-1, *, temperature=1.0, out=None):
     """Multiply a vector with the Jacobian of softmax: ``p (g - sum(p g))/T``, the backward pass.
 
@@ -103,10 +86,9 @@ def softmax_vjp(p, g, axis=-1, *, temperature=1.0, out=None):
     >>> csoftmax.softmax_vjp(np.array([0.25, 0.75]), np.array([1.0, 0.0]))
     array([ 0.1875, -0.1875])
     """
-    return _product(_core.VJP, p, g, "g", axis, temperature, out)
+    return compute_product(CSM_VJP, p, g, "g", axis, temperature, out)
 
 
-@_core.thin_softmax_jvp
 def softmax_jvp(p, t, axis=-1, *, temperature=1.0, out=None):
     """Multiply the Jacobian of softmax with a vector: ``p (t - sum(p t))/T``, the forward pass.
 
@@ -142,10 +124,9 @@ def softmax_jvp(p, t, axis=-1, *, temperature=1.0, out=None):
     >>> csoftmax.softmax_jvp(np.array([0.25, 0.75]), np.array([0.0, 1.0]))
     array([-0.1875,  0.1875])
     """
-    return _product(_core.VJP, p, t, "t", axis, temperature, out)
+    return compute_product(CSM_VJP, p, t, "t", axis, temperature, out)
 
 
-@_core.thin_log_softmax_vjp
 def log_softmax_vjp(p, g, axis=-1, *, temperature=1.0, out=None):
     """Multiply a vector with the Jacobian of log_softmax: ``(g - p sum(g))/T``, the backward pass.
 
@@ -178,10 +159,9 @@ def log_softmax_vjp(p, g, axis=-1, *, temperature=1.0, out=None):
     >>> csoftmax.log_softmax_vjp(np.array([0.25, 0.75]), np.array([1.0, 0.0]))
     array([ 0.75, -0.75])
     """
-    return _product(_core.LOG_VJP, p, g, "g", axis, temperature, out)
+    return compute_product(CSM_LOG_VJP, p, g, "g", axis, temperature, out)
 
 
-@_core.thin_log_softmax_jvp
 def log_softmax_jvp(p, t, axis=-1, *, temperature=1.0, out=None):
     """Multiply the Jacobian of log_softmax with a vector: ``(t - sum(p t))/T``, the forward pass.
 
@@ -214,21 +194,69 @@ def log_softmax_jvp(p, t, axis=-1, *, temperature=1.0, out=None):
     >>> csoftmax.log_softmax_jvp(np.array([0.25, 0.75]), np.array([0.0, 1.0]))
     array([-0.75,  0.25])
     """
-    return _product(_core.LOG_JVP, p, t, "t", axis, temperature, out)
+    return compute_product(CSM_LOG_JVP, p, t, "t", axis, temperature, out)
 
 
-def _product(op, p, g, name, axis, temperature, out):
-    p = _arrays.as_array(p, "p")
-    g = _arrays.as_array(g, name)
-    if p.shape != g.shape:
-        raise ValueError(f"p has shape {p.shape} and {name} has shape {g.shape}: they must be equal")
-    axes = _arrays.one_axis(axis, p.ndim)
-    t = _arrays.temperature_for(temperature, _arrays.rows_of(p.shape, axes))
-    try:
-        result = _arrays.floating(p, g)
-    except np.exceptions.DTypePromotionError:
-        raise TypeError(f"p has dtype {p.dtype} and {name} has dtype {g.dtype}, which have no common dtype") from None
-    target = _arrays.target_for(out, p.shape, result, p, (p, g), apart=(t,))
-    x, g, y = (_arrays.classes_last(a, axes) for a in (p, g, target.array))
-    _core.run(op, _arrays.is_wide(result), x, g=g, y=y, temperature=t)
-    return target.finish()
+cdef compute_jacobian(object probabilities, object axis, object temperature, object out):
+    cdef frame f
+    cdef Py_ssize_t[CSM_MAX_NDIM + 1] shape
+    cdef ndarray x = array_of(probabilities, "p"), y, t
+    cdef object target = None
+    cdef int i, kind = floating_type(x), ndim
+    open_call(&f, CSM_JACOBIAN, x, axis, False)
+    t = take_temperature(&f, temperature)
+    ndim = f.rows + 2
+    for i in range(ndim):
+        shape[i] = f.shape[i if i <= f.rows else f.rows]
+    if out is None:
+        y = cnp.PyArray_EMPTY(ndim, <cnp.npy_intp *>shape, kind, 0)
+    elif fits(out, kind, ndim, shape) and apart(out, x) and apart(out, t):
+        y = out
+    else:
+        target = target_for(out, tuple([shape[i] for i in range(ndim)]), kind, None, (), (x, t))
+        y = target.array
+    spread_jacobian(&f)
+    if not put(&f, &f.call.y, y, ndim, in_order, 0):
+        changed("out")
+    go(&f, None)
+    return finish(y, out, target)
+
+
+cdef void spread_jacobian(frame *f) noexcept nogil:
+    """Make the rows of a Jacobian an axis of the call: x and the temperatures stand still along it."""
+    cdef csm_call *c = &f.call
+    cdef Py_ssize_t *xs = <Py_ssize_t *>c.x.stride
+    f.shape[c.ndim + 1] = f.shape[c.ndim]
+    xs[c.ndim + 1] = xs[c.ndim]
+    xs[c.ndim] = 0
+    if c.temperatures.data:
+        (<Py_ssize_t *>c.temperatures.stride)[c.ndim] = 0
+    c.ndim += 1
+
+
+cdef compute_product(csm_op op, object probabilities, object vector, object name, object axis, object temperature,
+                     object out):
+    cdef frame f
+    cdef ndarray x = array_of(probabilities, "p"), g = array_of(vector, name), y, t
+    cdef object target = None
+    cdef int kind = floating_type(x)
+    open_call(&f, op, x, axis, False)
+    if cnp.PyArray_TYPE(x) != cnp.PyArray_TYPE(g):
+        common = _arrays.common_dtype(x, g, name)
+        kind = (<cnp.dtype>common).num
+        f.call.dtype = CSM_F64 if _arrays.is_wide(common) else CSM_F32
+    if not same_shape(&f, g) or not put_whole(&f, &f.call.g, g):
+        raise ValueError(f"p has shape {x_shape(&f)} and {name} has shape {(<object>g).shape}: they must be equal")
+    t = take_temperature(&f, temperature)
+    if out is None:
+        y = new_like(&f, &f.call.y, x, kind)
+    else:
+        if may_hold(out, x, kind) and may_hold(out, g, kind) and apart(out, t):
+            y = out
+        else:
+            target = target_for(out, x_shape(&f), kind, x, (x, g), (t,))
+            y = target.array
+        if not put_whole(&f, &f.call.y, y):
+            changed("out")
+    go(&f, None)
+    return finish(y, out, target)

@@ -1,16 +1,6 @@
-"""Maps of logits: signatures, docstrings, and calls that are not plain.
-
-Plain ones stop at the doors that decorate the functions, `_core.thin_*`.
-"""
-
-import math
-
-import numpy as np
-
-from csoftmax import _arrays, _core
+# Maps of logits: the public functions, and what computes them.
 
 
-@_core.thin_softmax
 def softmax(x, axis=-1, *, temperature=1.0, where=None, dtype=None, out=None):
     """Compute the softmax of logits, ``exp(x/T) / sum(exp(x/T))`` along `axis`.
 
@@ -59,10 +49,9 @@ def softmax(x, axis=-1, *, temperature=1.0, where=None, dtype=None, out=None):
     >>> csoftmax.softmax(np.array([1.0, 2.0, np.nan]), where=np.array([True, True, False])).round(4)
     array([0.2689, 0.7311, 0.    ])
     """
-    return _map(_core.SOFTMAX, x, axis, temperature, where, dtype, out)
+    return compute_map(CSM_SOFTMAX, x, axis, temperature, where, dtype, out)
 
 
-@_core.thin_log_softmax
 def log_softmax(x, axis=-1, *, temperature=1.0, where=None, dtype=None, out=None):
     """Compute the logarithm of softmax, ``x/T - log(sum(exp(x/T)))`` along `axis`.
 
@@ -96,10 +85,9 @@ def log_softmax(x, axis=-1, *, temperature=1.0, where=None, dtype=None, out=None
     >>> print(f"{csoftmax.log_softmax(np.array([40.0, 0.0]))[0]:.12g}")
     -4.24835425529e-18
     """
-    return _map(_core.LOG_SOFTMAX, x, axis, temperature, where, dtype, out)
+    return compute_map(CSM_LOG_SOFTMAX, x, axis, temperature, where, dtype, out)
 
 
-@_core.thin_logsumexp
 def logsumexp(a, axis=None, b=None, keepdims=False, return_sign=False, *, where=None, dtype=None, out=None):
     """Compute ``log(sum(b * exp(a)))`` without overflow; without `b`, in one pass over memory.
 
@@ -111,8 +99,9 @@ def logsumexp(a, axis=None, b=None, keepdims=False, return_sign=False, *, where=
     axis : int, tuple of int or None
         The axis or axes to sum over; None for all.
     b : array_like, optional
-        Factors of any sign; `a` and `b` broadcast to each other, and their common dtype is kept. Where `b` is 0
-        there is no term, whatever `a` is.
+        Factors of any sign; `a` and `b` broadcast to each other, and their common dtype is kept (that of `a` for a
+        number of Python). Where `b` is 0 there is no term, whatever `a` is. One positive number costs no more time
+        than none.
     keepdims : bool
         Keep summed axes with length 1.
     return_sign : bool
@@ -128,10 +117,12 @@ def logsumexp(a, axis=None, b=None, keepdims=False, return_sign=False, *, where=
     -------
     ndarray or scalar
         Within 2 ULP of the larger of abs(max) and log(sum(exp(a - max))). -inf of nothing and of -inf alone,
-        +inf if there is one and no NaN. With `b`, as exact as the sum relative to ``sum(abs(b) * exp(a))``; NaN
-        where the sum is negative, unless `return_sign`.
+        +inf if there is one and no NaN. With an array `b`, as exact as the sum relative to
+        ``sum(abs(b) * exp(a))``; NaN where the sum is negative, unless `return_sign`. With one positive number `b`,
+        the result without it plus log(b), within 3 ULP of the largest of these terms.
     sign : ndarray or scalar
-        If `return_sign`: 1, 0, -1, or NaN where the sum is NaN.
+        If `return_sign`: 1, 0, -1, or NaN where the sum is NaN; native, and of the dtype that the result has without
+        `out`.
 
     Raises
     ------
@@ -150,13 +141,14 @@ def logsumexp(a, axis=None, b=None, keepdims=False, return_sign=False, *, where=
     >>> csoftmax.logsumexp(np.array([1000.0, 1000.0]), b=np.array([1.0, -3.0]), return_sign=True)
     (np.float64(1000.6931471805599), np.float64(-1.0))
     """
+    cdef double factor = 1
     if b is not None:
-        return _signed_logsumexp(a, b, axis, keepdims, return_sign, where, dtype, out)
-    result = _reduce(_core.LOGSUMEXP, a, "a", axis, 1.0, where, keepdims, dtype, out)
-    if not return_sign:
-        return result
-    sign = np.where(np.isnan(result), np.nan, result > -np.inf).astype(result.dtype)
-    return result, sign if sign.ndim else sign[()]
+        factor = positive(b) if type(b) is float or type(b) is int else 0
+        if factor == 0 and dtype is None and cnp.PyArray_CheckScalar(b):
+            factor, dtype = _arrays.factor_of(array_of(a, "a"), array_of(b, "b"))
+        if factor == 0:
+            return _weighted.logsumexp(a, b, axis, keepdims, return_sign, where, dtype, out)
+    return compute_reduction(CSM_LOGSUMEXP, a, "a", axis, 1.0, where, keepdims, dtype, out, factor, return_sign)
 
 
 def selective_log_softmax(x, index, axis=-1, *, temperature=1.0, dtype=None, out=None):
@@ -202,24 +194,9 @@ def selective_log_softmax(x, index, axis=-1, *, temperature=1.0, dtype=None, out
     array([[-0.4076, -1.4076],
            [-1.0986, -1.0986]])
     """
-    x = _arrays.as_array(x, "x")
-    axes = _arrays.one_axis(axis, x.ndim)
-    rows = _arrays.rows_of(x.shape, axes)
-    t = _arrays.temperature_for(temperature, rows)
-    wide, result = _arrays.result_dtype(dtype, _arrays.floating(x))
-    index = _arrays.as_labels(index, "index")
-    if index.ndim not in (len(rows), len(rows) + 1):
-        raise ValueError(f"index has shape {index.shape}, but x of shape {x.shape} has rows of shape {rows}")
-    slots = index.shape[len(rows):]
-    index = _arrays.broadcast(index, rows + slots, "index", f"x of shape {x.shape} has rows of shape {rows}")
-    target = _arrays.target_for(out, index.shape, result, None, (), apart=(x, t))
-    if index.size:
-        last = _arrays.classes_last(x, axes)
-        _core.run(_core.SELECTIVE, wide, last, r=target.array, temperature=t, target=index, name="index")
-    return target.finish()
+    return compute_selective(x, index, axis, temperature, dtype, out)
 
 
-@_core.thin_softmax_entropy
 def softmax_entropy(x, axis=-1, *, temperature=1.0, where=None, keepdims=False, dtype=None, out=None):
     """Compute the entropy of softmax, ``-sum(p * log(p))`` with ``p = softmax(x/T)``, in nats.
 
@@ -255,96 +232,124 @@ def softmax_entropy(x, axis=-1, *, temperature=1.0, where=None, keepdims=False, 
     >>> csoftmax.softmax_entropy(np.array([[0.0, 0.0], [0.0, -np.inf]])).round(4)
     array([0.6931, 0.    ])
     """
-    return _reduce(_core.ENTROPY, x, "x", axis, temperature, where, keepdims, dtype, out)
+    return compute_reduction(CSM_ENTROPY, x, "x", axis, temperature, where, keepdims, dtype, out, 1, False)
 
 
-def _map(op, x, axis, temperature, where, dtype, out):
-    x = _arrays.as_array(x, "x")
-    axes = _arrays.axes_of(axis, x.ndim)
-    t = _arrays.temperature_for(temperature, _arrays.rows_of(x.shape, axes))
-    mask = _arrays.where_for(where, x, axes)
-    wide, result = _arrays.result_dtype(dtype, _arrays.floating(x))
-    target = _arrays.target_for(out, x.shape, result, x, (x,), apart=(mask, t))
-    last = _arrays.classes_last(x, axes)
-    y = _arrays.classes_last(target.array, axes)
-    _core.run(op, wide, last, _arrays.class_axes(x, axes), y=y, temperature=t, where=mask)
-    return target.finish()
+cdef compute_map(csm_op op, object logits, object axis, object temperature, object where, object dtype, object out):
+    cdef frame f
+    cdef ndarray x = array_of(logits, "x"), y, t, mask
+    cdef object target = None
+    cdef int kind
+    open_call(&f, op, x, axis, True)
+    t = take_temperature(&f, temperature)
+    mask = take_where(&f, where)
+    kind = take_dtype(&f, dtype, x)
+    if out is None:
+        y = new_like(&f, &f.call.y, x, kind)
+        go(&f, None)
+        return y if f.ndim else y[()]
+    if dtype is None and may_hold(out, x, kind) and apart(out, t) and apart(out, mask):
+        y = out
+    else:
+        target = target_for(out, x_shape(&f), kind, x, (x,), (t, mask))
+        y = target.array
+    if not put_whole(&f, &f.call.y, y):
+        changed("out")
+    go(&f, None)
+    return out if target is None else target.finish()
 
 
-def _reduce(op, x, name, axis, temperature, where, keepdims, dtype, out):
-    x = _arrays.as_array(x, name)
-    axes = _arrays.axes_of(axis, x.ndim)
-    rows = _arrays.rows_of(x.shape, axes)
-    t = _arrays.temperature_for(temperature, rows)
-    mask = _arrays.where_for(where, x, axes)
-    wide, result = _arrays.result_dtype(dtype, _arrays.floating(x))
-    target = _arrays.target_for(out, _kept(x.shape, axes) if keepdims else rows, result, None, (x,), apart=(mask, t))
-    last = _arrays.classes_last(x, axes)
-    r = np.squeeze(target.array, axis=axes) if keepdims else target.array
-    _core.run(op, wide, last, _arrays.class_axes(x, axes), r=r, temperature=t, where=mask)
-    return target.finish()
-
-
-def _kept(shape, axes):
-    return tuple(1 if i in axes else n for i, n in enumerate(shape))
-
-
-def _signed_logsumexp(a, b, axis, keepdims, return_sign, where, dtype, out):
-    """The logarithm of sums with factors b: in float64, rounded once."""
-    a, weak = _arrays.as_array(a, "a"), type(b) in (bool, int, float)
-    b = _arrays.as_array(b, "b")
-    _, result = _arrays.result_dtype(dtype, _arrays.floating(a) if weak else _arrays.floating(a, b))
-    try:
-        a, b = np.broadcast_arrays(a, b)
-    except ValueError:
-        raise ValueError(f"a has shape {a.shape} and b has shape {b.shape}, which do not broadcast") from None
-    axes = _arrays.axes_of(axis, a.ndim)
-    mask = _arrays.where_for(where, a, axes)
-    rows = _arrays.rows_of(a.shape, axes)
-    target = _arrays.target_for(out, _kept(a.shape, axes) if keepdims else rows, result, None, ())
-
-    a, b = _arrays.classes_last(a, axes), _arrays.classes_last(b, axes)
-    with np.errstate(all="ignore"):
-        log, sign = _log_of_sum(a, b, b != 0 if mask is None else (b != 0) & mask, rows)
-        if not return_sign:
-            log = np.where(sign < 0, np.nan, log)
-        target.array[...] = log.reshape(target.array.shape)
+cdef compute_reduction(csm_op op, object logits, object name, object axis, object temperature, object where,
+                       bint keepdims, object dtype, object out, double factor, bint return_sign):
+    """A number per row; of sums times `factor`, and with their signs if `return_sign`."""
+    cdef frame f
+    cdef Py_ssize_t[CSM_MAX_NDIM] kept
+    cdef Py_ssize_t *shape = f.shape
+    cdef ndarray x = array_of(logits, name), r, t, mask, sign
+    cdef object target = None, result
+    cdef int i, kind, ndim
+    cdef double more
+    cdef bint signed = return_sign or factor != 1       # what the core computes is not yet the result
+    open_call(&f, op, x, axis, True)
+    t = take_temperature(&f, temperature)
+    mask = take_where(&f, where)
+    kind = take_dtype(&f, dtype, x)
+    ndim = f.rows
+    if keepdims:
+        shape, ndim = kept, f.ndim
+        for i in range(ndim):
+            kept[i] = f.shape[f.place[i]] if f.place[i] < f.rows else 1
+    if axis is None and where is None:
+        flatten(&f, x)
+    if out is None and (kind == real_type(&f) or not signed):
+        r = cnp.PyArray_EMPTY(ndim, <cnp.npy_intp *>shape, kind, 0)
+    elif (
+        not signed and dtype is None and fits(out, kind, ndim, shape)
+        and apart(out, x) and apart(out, t) and apart(out, mask)
+    ):
+        r = out
+    else:
+        target = target_for(out, tuple([shape[i] for i in range(ndim)]), kind, None, (), (x, t, mask))
+        r = target.array
+        if signed:
+            r = cnp.PyArray_EMPTY(ndim, <cnp.npy_intp *>shape, real_type(&f), 0)
+    if not put(&f, &f.call.r, r, ndim, &f.place[0] if keepdims else &in_order[0], 0):
+        changed("out")
+    go(&f, None)
+    if not signed:
+        return finish(r, out, target)
+    more = math.log(factor)
+    sign = cnp.PyArray_EMPTY(ndim, <cnp.npy_intp *>shape, real_type(&f), 0)
+    if f.call.dtype == CSM_F64:
+        scale_sums(<double *>cnp.PyArray_DATA(r), <double *>cnp.PyArray_DATA(sign), cnp.PyArray_SIZE(r), more)
+    else:
+        scale_sums(<float *>cnp.PyArray_DATA(r), <float *>cnp.PyArray_DATA(sign), cnp.PyArray_SIZE(r), more)
+    if target is not None:
+        _arrays.copy(r, target.array)
+    result = finish(r, out, target)
     if not return_sign:
-        return target.finish()
-    sign = sign.reshape(target.array.shape).astype(result)
-    return target.finish(), sign if sign.ndim else sign[()]
+        return result
+    return result, finish(sign if kind == real_type(&f) else cnp.PyArray_Cast(sign, kind), None, None)
 
 
-def _log_of_sum(a, b, takes_part, rows):
-    """(log abs(s), sign of s) with s = sum(b exp(a)) over the axes behind those of the rows.
-
-    That is log(sum(exp(a))) + log abs(sum(b p)). Rows whose second sum is not safe from overflow, or from terms lost to
-    underflow, are computed again.
-    """
-    classes = tuple(range(len(rows), a.ndim))
-    p = softmax(a, classes, where=takes_part, dtype=np.float64)
-    s = np.multiply(p, b, out=p).sum(axis=classes)
-    log = np.asarray(logsumexp(a, classes, where=takes_part, dtype=np.float64) + np.log(np.abs(s)))
-    sign = np.asarray(np.sign(s))
-    largest = max(1.0, float(b.max(initial=0)), -float(b.min(initial=0)))
-    again = ~np.asarray(np.isfinite(log) & (np.abs(s) > largest * 2.0**-900))
-    if again.any():
-        flat = (np.count_nonzero(again), math.prod(a.shape[len(rows):]))
-        a, b = (np.where(takes_part[again], v[again], nothing).reshape(flat) for v, nothing in ((a, -np.inf), (b, 0)))
-        log[again], sign[again] = _log_of_scaled_sum(a.astype(np.float64), b.astype(np.float64))
-    return log, sign
+cdef void scale_sums(real *log, real *sign, Py_ssize_t count, double more) noexcept:
+    """Add a number to logarithms of sums; give the signs of the sums, NaN where they are."""
+    cdef Py_ssize_t i
+    for i in range(count):
+        sign[i] = log[i] if log[i] != log[i] else log[i] > -INFINITY
+        log[i] = <real>(log[i] + more)
 
 
-def _log_of_scaled_sum(a, b):
-    """The same along the last axis, -inf and 0 standing where nothing takes part.
-
-    Terms are taken relative to the largest, b's power of two included, so that none that matters under- or
-    overflows.
-    """
-    mantissa, exponent = np.frexp(b)
-    exponent = exponent * np.log(2)
-    most = np.finfo(np.float64).max
-    shift = np.clip((a + exponent).max(axis=-1, keepdims=True, initial=-np.inf), -most, most)
-    terms = np.where(b == 0, 0, mantissa * np.exp((a - shift) + exponent))
-    s = terms.sum(axis=-1)
-    return shift[..., 0] + np.log(np.abs(s)), np.sign(s)
+cdef compute_selective(object logits, object index, object axis, object temperature, object dtype, object out):
+    cdef frame f
+    cdef Py_ssize_t[CSM_MAX_NDIM + 1] shape
+    cdef ndarray x = array_of(logits, "x"), labels, r, t
+    cdef object target = None
+    cdef Py_ssize_t size = 1
+    cdef int i, kind, ndim, slots
+    open_call(&f, CSM_SELECTIVE, x, axis, False)
+    t = take_temperature(&f, temperature)
+    kind = take_dtype(&f, dtype, x)
+    labels = labels_of(index, "index")
+    ndim = cnp.PyArray_NDIM(labels)
+    slots = ndim - f.rows
+    if not 0 <= slots <= 1 or not put(&f, &f.call.target, labels, f.rows, in_order, slots):
+        _arrays.refuse_index(labels, x_shape(&f), rows_shape(&f))
+        changed("index")
+    if slots:
+        f.call.slots = cnp.PyArray_DIM(labels, f.rows)
+    for i in range(ndim):
+        shape[i] = f.shape[i] if i < f.rows else f.call.slots
+        size *= shape[i] != 0
+    if out is None:
+        r = cnp.PyArray_EMPTY(ndim, <cnp.npy_intp *>shape, kind, 0)
+    elif dtype is None and fits(out, kind, ndim, shape) and apart(out, x) and apart(out, t):
+        r = out
+    else:
+        target = target_for(out, tuple([shape[i] for i in range(ndim)]), kind, None, (), (x, t))
+        r = target.array
+    if not put(&f, &f.call.r, r, f.rows, in_order, slots):
+        changed("out")
+    if size:
+        go(&f, "index")
+    return finish(r, out, target)

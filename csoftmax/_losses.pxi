@@ -1,0 +1,334 @@
+# Losses: the public functions, and what computes them.
+
+
+def cross_entropy(
+    logits,
+    target,
+    axis=-1,
+    *,
+    weight=None,
+    sample_weight=None,
+    ignore_index=-100,
+    label_smoothing=0.0,
+    z_loss=0.0,
+    softcap=None,
+    temperature=1.0,
+    reduction="mean",
+    normalizer=None,
+    return_grad=False,
+    out=None,
+):
+    """Compute the softmax cross-entropy loss and, if asked, its gradient in the same pass.
+
+    With ``v = logits/T`` and ``L = log(sum(exp(v)))`` a row's loss is ``sum(c * (L - v)) + z_loss * L**2``, times
+    `sample_weight`, where ``c = weight * ((1 - label_smoothing) * t + label_smoothing/n)`` and t is one-hot for a
+    class index, or the target probabilities. Its gradient is ``((sum(c) + 2 * z_loss * L) * softmax(v) - c)/T``,
+    times `sample_weight`.
+
+    Parameters
+    ----------
+    logits : array_like
+        Any shape, classes along `axis`; "rows" are the shape without it. float16, bfloat16 (of ml_dtypes), float32
+        and float64 are kept; integers and bool are computed as float64.
+    target : array_like or tuple
+        With the rows' number of axes: class indices in [0, n), of any integer type or whole floats, broadcast to the
+        rows. With the shape of `logits`: probabilities, which need not sum to 1. A tuple ``(index, prob)``, both of
+        shape rows + (k,), k standing last whatever `axis` is: probabilities of k classes, the others' being 0;
+        those of an index that occurs twice add up.
+    axis : int
+        The class axis, of length n.
+    weight : array_like, optional
+        Of each class, shape (n,).
+    sample_weight : array_like, optional
+        Of each row, broadcast to the rows; of any sign.
+    ignore_index : int or None
+        Rows with this index are never read and get zero loss and gradient; None: no row is ignored. In
+        ``(index, prob)`` an entry with this index is padding, and a row of padding alone is ignored.
+    label_smoothing : float
+        In [0, 1]: the share of the target that goes to all classes evenly.
+    z_loss : float
+        The factor of ``L**2``.
+    softcap : float, optional
+        Positive: ``softcap * tanh(logits/softcap)`` takes the place of `logits`, before T divides.
+    temperature : float or array_like
+        T > 0; an array broadcasts to the rows.
+    reduction : {"mean", "sum", "none"}
+        "mean" divides by the sum of ``weight[target]`` over the rows that are not ignored (class indices), or by
+        their number (probabilities, or no `weight`); `sample_weight` plays no part in that. "none" gives the loss
+        of every row.
+    normalizer : float, optional
+        What "mean" divides by instead; 0 only where no row counts, whose loss and gradient are 0.
+    return_grad : bool
+        Return the gradient of the reduced loss (of the sum, for "none") with respect to `logits` as well.
+    out : ndarray, optional
+        Where the gradient goes: the shape of `logits`; may be `logits` itself.
+
+    Returns
+    -------
+    loss : scalar or ndarray
+        In nats, of the dtype of `logits`, float32 for 16-bit ones; shaped like the rows if `reduction` is "none". The
+        mean of no rows is nan, 0 with `normalizer`.
+    grad : ndarray
+        If `return_grad`: shape, dtype and memory order of `logits`.
+
+    Raises
+    ------
+    IndexError
+        A class index outside [0, n): the first such row and its index are named, nothing is written.
+    TypeError
+        A dtype that is not supported; bool class indices; masked arrays; `out` cannot take the gradient.
+    ValueError
+        A class index that is not a whole number; shapes that do not match; an option outside its range;
+        `ignore_index` with probabilities; `normalizer` without "mean"; `out` without `return_grad`.
+    numpy.exceptions.AxisError
+        `axis` out of range.
+
+    Notes
+    -----
+    The loss of an index is ``log1p(rest/e)``, e the target's exponential and rest the sum of the others, never
+    ``logsumexp - logit``: it is right to 4 ULP at any margin and offset, and so is the target's own gradient,
+    ``-rest/sum``. A class with c = 0 contributes 0 also where its logit is -inf. See docs/derivation.md.
+
+    Examples
+    --------
+    >>> import numpy as np, csoftmax
+    >>> logits = np.array([[2.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
+    >>> loss, grad = csoftmax.cross_entropy(logits, np.array([0, 2]), return_grad=True)
+    >>> loss
+    np.float64(0.753109126556245)
+    >>> grad.round(4)
+    array([[-0.1674,  0.1224,  0.045 ],
+           [ 0.1667,  0.1667, -0.3333]])
+    >>> pair = np.array([[0, 1], [2, -100]]), np.array([[0.75, 0.25], [1.0, 0.0]])
+    >>> csoftmax.cross_entropy(logits, pair, reduction="none").round(4)
+    array([0.6576, 1.0986])
+    """
+    return compute_loss(
+        logits, target, axis, weight, sample_weight, ignore_index, label_smoothing, z_loss, softcap, temperature,
+        reduction, normalizer, return_grad, out
+    )
+
+
+def softmax_grad_hess(raw, y, *, sample_weight=None, hessian="diagonal", eps=1e-16, out=None):
+    """Compute gradient and diagonal Hessian of the cross-entropy, as boosting libraries want them.
+
+    With ``p = softmax(raw)`` and t one-hot for a class index, or the target probabilities, the gradient is
+    ``sample_weight * (sum(t) * p - t)``; the Hessian is ``sample_weight * sum(t) * p * (1 - p)`` times the factor
+    of a rule, and at least `eps`.
+
+    Parameters
+    ----------
+    raw : array_like
+        Scores of n samples and K classes, shape (n, K), in C or Fortran order. dtypes as in `softmax`.
+    y : array_like
+        Class indices in [0, K), of any integer type or whole floats, shape (n,); or probabilities, shape (n, K).
+    sample_weight : array_like, optional
+        Of each sample, broadcast to (n,).
+    hessian : {"diagonal", "upper", "friedman", "residual"}
+        The rule. "diagonal": factor 1, the Hessian's own diagonal; "upper": 2, an upper bound of the Hessian
+        (XGBoost up to 3.2); "friedman": K/(K-1) (LightGBM); "residual": ``sample_weight * abs(p - t)`` instead.
+    eps : float
+        The least Hessian, whatever the weight; 0 for none.
+    out : tuple of two ndarrays, optional
+        Where gradient and Hessian go: raw's shape, any order, a dtype they can be cast to (``same_kind``). The
+        first may be `raw`.
+
+    Returns
+    -------
+    grad, hess : ndarray
+        Of raw's shape, dtype and memory order; each within 4 ULP.
+
+    Raises
+    ------
+    IndexError
+        A class index outside [0, K): the first such row and its index are named, nothing is written.
+    TypeError
+        A dtype that is not supported; bool class indices; masked arrays; `out` not a pair, or cannot take the
+        results.
+    ValueError
+        Shapes that do not match; `hessian` unknown, or "friedman" with one class; `eps` negative or not finite; the
+        two of `out` sharing memory.
+
+    Notes
+    -----
+    1 - p is the sum of the other probabilities, so that the Hessian is right where p is next to 1;
+    docs/derivation.md. Friedman, J. H. (2001), "Greedy function approximation: a gradient boosting machine",
+    The Annals of Statistics 29.
+
+    Examples
+    --------
+    >>> import numpy as np, csoftmax
+    >>> grad, hess = csoftmax.softmax_grad_hess(np.zeros((2, 2)), np.array([0, 1]))
+    >>> grad
+    array([[-0.5,  0.5],
+           [ 0.5, -0.5]])
+    >>> hess
+    array([[0.25, 0.25],
+           [0.25, 0.25]])
+    """
+    return compute_hessian(raw, y, sample_weight, hessian, eps, out)
+
+
+cdef compute_loss(object logits, object target, object axis, object weight, object sample_weight, object ignore_index,
+                  object label_smoothing, object z_loss, object softcap, object temperature, object reduction,
+                  object normalizer, bint return_grad, object out):
+    cdef frame f
+    cdef csm_call *c = &f.call
+    cdef ndarray x, t, w, s, y = None, r = None
+    cdef object kept, place = None, result
+    cdef double loss = 0
+    if out is not None and not return_grad:
+        raise ValueError("out receives the gradient: it needs return_grad=True")
+    x = array_of(logits, "logits")
+    open_call(&f, CSM_CROSS_ENTROPY, x, axis, False)
+    t = take_temperature(&f, temperature)
+    take_loss_options(c, label_smoothing, z_loss, softcap, reduction, normalizer)
+    w = take_class_weight(&f, weight)
+    s = take_sample_weight(&f, sample_weight)
+    if ignore_index is not None and type(ignore_index) is not int:
+        ignore_index = _arrays.as_index(ignore_index, "ignore_index")
+    kept = take_target(&f, target, ignore_index, "target", "logits")
+    if c.g.data:
+        c.op = CSM_SOFT_CROSS_ENTROPY
+    check_classes(&f, "logits")
+    if normalizer is not None and c.normalizer == 0:
+        _arrays.check_none_counts(kept, rows_shape(&f), ignored_label(c))
+        c.normalizer = 1                                # of no loss and no gradient
+    if return_grad and out is None:
+        y = new_like(&f, &c.y, x, floating_type(x))
+    elif return_grad:
+        if may_hold(out, x, floating_type(x)) and apart(out, t) and apart(out, s) and (
+            not c.g.data or apart(out, kept)
+        ):
+            y = out
+        else:
+            place = target_for(out, x_shape(&f), floating_type(x), x, (x,), (t, s, kept))
+            y = place.array
+        if not put_whole(&f, &c.y, y):
+            changed("out")
+    if c.reduction == CSM_NONE:
+        r = cnp.PyArray_EMPTY(f.rows, <cnp.npy_intp *>f.shape, real_type(&f), 0)
+        put_rows(&f, &c.r, r)
+    else:
+        c.loss = &loss
+    go(&f, "target" if not c.slots else "target[0]")
+    result = scalar_like(x, loss) if r is None else r if f.rows else r[()]
+    return (result, finish(y, out, place)) if return_grad else result
+
+
+cdef compute_hessian(object raw, object labels, object sample_weight, object hessian, object eps, object out):
+    cdef frame f
+    cdef csm_call *c = &f.call
+    cdef ndarray x = array_of(raw, "raw"), grad, hess, s
+    cdef object kept, grad_place = None, hess_place = None
+    cdef int kind = floating_type(x)
+    if cnp.PyArray_NDIM(x) != 2:
+        _arrays.refuse_raw(x)
+    open_call(&f, CSM_GRAD_HESS, x, 1, False)
+    take_hessian_options(&f, hessian, eps)
+    s = take_sample_weight(&f, sample_weight)
+    kept = take_target(&f, _arrays.plain(labels, "y") if isinstance(labels, tuple) else labels, None, "y", "raw")
+    check_classes(&f, "raw")
+    if out is None:
+        grad = new_like(&f, &c.y, x, kind)
+        hess = new_like(&f, &c.h, x, kind)
+    else:
+        one, other = _arrays.two_outs(out)
+        if (
+            may_hold(one, x, kind) and may_hold(other, x, kind) and apart(other, x) and apart(one, other)
+            and apart(one, s) and apart(other, s) and (not c.g.data or apart(one, kept) and apart(other, kept))
+        ):
+            grad, hess = one, other
+        else:
+            grad_place = target_for(one, x_shape(&f), kind, x, (x,), (s, kept, other), "out[0]")
+            hess_place = target_for(other, x_shape(&f), kind, x, (), (s, kept, x, one), "out[1]")
+            _arrays.check_apart(one, other)
+            grad, hess = grad_place.array, hess_place.array
+        if not put_whole(&f, &c.y, grad) or not put_whole(&f, &c.h, hess):
+            changed("out")
+    go(&f, "y")
+    return (grad, hess) if grad_place is None else (grad_place.finish(), hess_place.finish())
+
+
+cdef int check_classes(frame *f, name) except -1:
+    """Refuse rows without classes: no target is one of them."""
+    cdef int i
+    if f.shape[f.rows] == 0:
+        _arrays.check_classes(x_shape(f), rows_shape(f), name)
+    return 0
+
+
+cdef int take_loss_options(csm_call *c, object label_smoothing, object z_loss, object softcap, object reduction,
+                           object normalizer) except -1:
+    """Set the options that are numbers, and the reduction; a normalizer of 0 may be one of no rows."""
+    cdef int how = reduction_of(reduction) if isinstance(reduction, str) else -1
+    if how < 0:
+        raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
+    c.reduction = <csm_reduction>how
+    if softcap is not None:
+        c.softcap = positive(softcap)
+    if (
+        is_number(label_smoothing, &c.label_smoothing) and 0 <= c.label_smoothing <= 1
+        and is_number(z_loss, &c.z_loss) and isfinite(c.z_loss) and (softcap is None or c.softcap)
+        and (normalizer is None or how == CSM_MEAN and is_number(normalizer, &c.normalizer) and isfinite(c.normalizer))
+    ):
+        return 0
+    c.label_smoothing, c.z_loss, c.softcap, c.normalizer = _arrays.loss_options(
+        label_smoothing, z_loss, softcap, reduction, normalizer
+    )
+    return 0
+
+
+cdef ndarray take_class_weight(frame *f, object weight):
+    """Set the weights of the classes, and return them, to be kept for the call."""
+    cdef ndarray w
+    if weight is None:
+        return None
+    w = doubles(weight, "weight", cnp.NPY_ARRAY_C_CONTIGUOUS)
+    if cnp.PyArray_NDIM(w) != 1 or cnp.PyArray_DIM(w, 0) != f.shape[f.rows]:
+        _arrays.refuse_class_weight(w, x_shape(f), f.shape[f.rows])
+    put(f, &f.call.weight, w, 1, &f.rows, 0)
+    return w
+
+
+cdef int take_hessian_options(frame *f, object hessian, object eps) except -1:
+    cdef int rule = hessian_of(hessian) if isinstance(hessian, str) else -1
+    cdef csm_call *c = &f.call
+    if rule < 0 or rule == CSM_FRIEDMAN and f.shape[1] == 1:
+        _arrays.refuse_hessian(hessian)
+    c.hessian = <csm_hessian>rule
+    if not is_number(eps, &c.hessian_floor) or not 0 <= c.hessian_floor < INFINITY:
+        c.hessian_floor = _arrays.hessian_floor(eps)
+    return 0
+
+
+cdef int hessian_of(rule) except -2:
+    """The code of a rule for the Hessian, -1 where there is none of that name."""
+    if rule == "diagonal":
+        return CSM_DIAGONAL
+    if rule == "upper":
+        return CSM_UPPER
+    if rule == "friedman":
+        return CSM_FRIEDMAN
+    return CSM_RESIDUAL if rule == "residual" else -1
+
+
+cdef int reduction_of(reduction) except -2:
+    """The code of a reduction, -1 where there is none of that name."""
+    if reduction == "mean":
+        return CSM_MEAN
+    if reduction == "sum":
+        return CSM_SUM
+    return CSM_NONE if reduction == "none" else -1
+
+
+cdef object float32 = np.float32, float64 = np.float64
+
+
+cdef scalar_like(ndarray x, double value):
+    """A scalar of x's dtype; a float32 or float64 where that is no native one of these."""
+    cdef float narrow = <float>value
+    cdef int code = code_of(x)
+    if code > CSM_F64 or not cnp.PyArray_ISNOTSWAPPED(x):
+        return float32(value) if code == CSM_F16 or code == CSM_BF16 or code == CSM_F32 else float64(value)
+    return cnp.PyArray_ToScalar(<void *>&value if code == CSM_F64 else <void *>&narrow, x)

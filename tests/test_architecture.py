@@ -258,7 +258,7 @@ LINES = {
     "csoftmax/core/*.h": 400,
     "csoftmax/core/*.c": 400,
     "csoftmax/core/dispatch.c": 120,
-    "setup.py": 100,
+    "setup.py": 120,
     "README.md": 150,
 }
 
@@ -407,3 +407,40 @@ def test_an_edited_header_or_changed_flags_rebuild(tmp_path):
         assert tree.build() == everything, header
     assert tree.build(CSOFTMAX_OPENMP="0") == everything
     assert tree.build(CSOFTMAX_OPENMP="0") == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the stand-in for the compiler is a shell script")
+def test_a_debug_build_is_not_optimised(tmp_path):
+    pytest.importorskip("Cython")
+    pytest.importorskip("setuptools")
+    tree = Tree(tmp_path)
+    tree.build(CSOFTMAX_DEBUG="1")
+    for call in re.findall(r".* -c csoftmax/.*", tree.calls.read_text()):
+        flags = call.split()
+        assert [flag for flag in flags if flag.startswith("-O")][-1] == "-O0"
+        assert [flag for flag in flags if re.fullmatch("-g[0-3]?", flag)][-1] == "-g"
+        assert "NDEBUG" not in call or flags.index("-UNDEBUG") > flags.index("-DNDEBUG")
+    assert tree.build() == sorted(name for name in CODE if name.endswith(".c"))
+
+
+WAITS_FOR_ANOTHER = """
+case "$*" in *csoftmax/core/*)
+    mkdir "$(dirname "$0")/first" 2> /dev/null || mkdir -p "$(dirname "$0")/second"
+    for i in $(seq 600); do [ -d "$(dirname "$0")/second" ] && break; sleep 0.1; done
+    [ -d "$(dirname "$0")/second" ] || exit 1
+esac
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the stand-in for the compiler is a shell script")
+def test_files_are_compiled_together(tmp_path):
+    """The first is done only after the second has begun; a file that fails fails the build."""
+    pytest.importorskip("Cython")
+    pytest.importorskip("setuptools")
+    tree, compiler = Tree(tmp_path), tmp_path / "stand-in"
+    first, rest = STAND_IN.split("\n", 1)
+    compiler.write_text(first + WAITS_FOR_ANOTHER + rest)
+    assert tree.build(MAX_JOBS="2") == sorted(name for name in CODE if name.endswith(".c"))
+    compiler.write_text(first + '\ncase "$*" in *core/pool.c*) exit 1; esac\n' + rest)
+    with pytest.raises(AssertionError, match=r"core/pool\.c.*(status|code) 1"):
+        tree.build(MAX_JOBS="2", CSOFTMAX_OPENMP="0")

@@ -3,19 +3,22 @@
    other numbers, and the results, where the caller's are not in that order. Includes plan.h. */
 #include "plan.h"
 
+#include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-static void *own(plan *p, size_t bytes)
+/* Memory for `count` entries of `size` bytes; NULL if there is none. */
+static void *own(plan *p, ptrdiff_t count, ptrdiff_t size)
 {
     row_data *g = &p->given;
+    const size_t bytes = (size_t)csm_times(count, size);
     if (bytes <= sizeof p->few - g->used) {
         char *memory = (char *)p->few + g->used;
         g->used += (bytes + 7) / 8 * 8;
         return memory;
     }
-    owned *o = malloc(sizeof *o + bytes);
+    owned *o = bytes < PTRDIFF_MAX ? malloc(sizeof *o + bytes) : NULL;
     if (!o)
         return NULL;
     o->before = g->last;
@@ -70,7 +73,7 @@ static const double *take_numbers(plan *p, const csm_array *a, csm_status *statu
     if (!a->data || in_order(p, a, CSM_F64, 1))
         return a->data;
     const lines l = lines_of(p);
-    double *copy = own(p, (size_t)p->count * sizeof *copy);
+    double *copy = own(p, p->count, sizeof *copy);
     if (!copy)
         *status = CSM_NO_MEMORY;
     for (ptrdiff_t i = 0; copy && i < p->count / (l.inner ? l.inner : 1); i++) {
@@ -82,20 +85,25 @@ static const double *take_numbers(plan *p, const csm_array *a, csm_status *statu
     return copy;
 }
 
-/* All labels; the first bad one in C order is reported. Counts the rows that are not ignored, of one label each. */
+/* All labels, those of a line of rows by slots, or row by row where that makes fewer and longer runs; the first bad one in
+   C order is reported. Counts the rows that are not ignored, of one label each. */
 static csm_status take_labels(plan *p)
 {
     csm_call *c = p->call;
     csm_labels rule = {.n = p->n, .ignores = c->ignores, .ignored = c->ignore_index};
     const lines l = lines_of(p);
+    const ptrdiff_t next_row = last_stride(p, &c->target), next_slot = c->slots ? c->target.stride[c->ndim] : 0;
+    const int by_rows = p->slots > l.inner;
+    const ptrdiff_t runs = by_rows ? l.inner : p->slots, count = by_rows ? p->slots : l.inner;
     csm_status bad = CSM_OK;
     for (ptrdiff_t i = 0; i * l.inner < p->count; i++) {
-        for (ptrdiff_t slot = 0; slot < p->slots; slot++) {
-            const char *src = line_of(p, &c->target, i, &l) + (c->slots ? slot * c->target.stride[c->ndim] : 0);
-            ptrdiff_t *dst = p->given.label + line_start(p, i, &l) * p->slots + slot;
-            csm_status status = csm_read_labels(dst, l.step * p->slots, src, c->target.dtype, c->target.swapped,
-                                                last_stride(p, &c->target), l.inner, &rule);
-            ptrdiff_t at = (i * l.inner + rule.bad) * p->slots + slot;
+        for (ptrdiff_t run = 0; run < runs; run++) {
+            const char *src = line_of(p, &c->target, i, &l) + run * (by_rows ? next_row : next_slot);
+            ptrdiff_t *dst = p->given.label + (line_start(p, i, &l) + (by_rows ? run * l.step : 0)) * p->slots;
+            csm_status status = csm_read_labels(by_rows ? dst : dst + run, by_rows ? 1 : l.step * p->slots, src,
+                                                c->target.dtype, c->target.swapped,
+                                                by_rows ? next_slot : next_row, count, &rule);
+            ptrdiff_t at = i * l.inner * p->slots + (by_rows ? run * count + rule.bad : rule.bad * runs + run);
             if (status != CSM_OK && (bad == CSM_OK || at < c->bad_row)) {
                 bad = status;
                 c->bad_row = at;
@@ -109,11 +117,13 @@ static csm_status take_labels(plan *p)
     return CSM_OK;
 }
 
-/* What a label counts besides its probability: its class's weight times what smoothing leaves of it. */
-static double counts_of(const csm_call *c, ptrdiff_t label)
+/* What a label of probability `prob` counts: that times its class's weight and what smoothing leaves of it. Nothing of
+   a label counts nothing, whatever the weight. */
+static double counts_of(const csm_call *c, ptrdiff_t label, double prob)
 {
     const double *weight = c->weight.data;
-    return label < 0 ? 0 : (1 - c->label_smoothing) * (weight ? weight[label] : 1);
+    const double keep = 1 - c->label_smoothing;
+    return label < 0 || prob == 0 || keep == 0 ? 0 : prob * (keep * (weight ? weight[label] : 1));
 }
 
 static void take_coefficients(plan *p)
@@ -122,7 +132,7 @@ static void take_coefficients(plan *p)
     const ptrdiff_t *label = p->given.label;
     const lines l = lines_of(p);
     for (ptrdiff_t at = 0; !c->prob.data && at < p->count * p->slots; at++)
-        csm_put(p->given.coefficient, c->dtype, at, counts_of(c, label[at]));
+        csm_put(p->given.coefficient, c->dtype, at, counts_of(c, label[at], 1));
     for (ptrdiff_t i = 0; c->prob.data && i * l.inner < p->count; i++)
         for (ptrdiff_t j = 0; j < l.inner; j++)
             for (ptrdiff_t slot = 0; slot < p->slots; slot++) {
@@ -130,7 +140,7 @@ static void take_coefficients(plan *p)
                 double prob;
                 memcpy(&prob, line_of(p, &c->prob, i, &l) + j * last_stride(p, &c->prob)
                               + (c->slots ? slot * c->prob.stride[c->ndim] : 0), sizeof prob);
-                csm_put(p->given.coefficient, c->dtype, at, label[at] < 0 ? 0 : prob * counts_of(c, label[at]));
+                csm_put(p->given.coefficient, c->dtype, at, counts_of(c, label[at], prob));
             }
 }
 
@@ -183,16 +193,16 @@ csm_status csm_take_rows(plan *p)
 {
     csm_call *c = p->call;
     row_data *g = &p->given;
-    const size_t size = (size_t)csm_itemsize(c->dtype), labels = (size_t)(p->count * p->slots);
+    const ptrdiff_t size = csm_itemsize(c->dtype), labels = csm_times(p->count, p->slots);
     csm_status status = CSM_OK;
     g->valid = p->count;
     if (c->target.data) {
-        if (!(g->label = own(p, labels * sizeof *g->label)))
+        if (!(g->label = own(p, labels, sizeof *g->label)))
             return CSM_NO_MEMORY;
         if ((status = take_labels(p)) != CSM_OK)
             return status;
         if (c->weight.data || c->prob.data || c->label_smoothing != 0) {
-            if (!(g->coefficient = own(p, labels * size)))
+            if (!(g->coefficient = own(p, labels, size)))
                 return CSM_NO_MEMORY;
             take_coefficients(p);
         }
@@ -200,41 +210,59 @@ csm_status csm_take_rows(plan *p)
             count_rows(p);
     }
     if (c->weight.data) {
-        if (!(g->weight = own(p, (size_t)p->n * size)))
+        if (!(g->weight = own(p, p->n, size)))
             return CSM_NO_MEMORY;
         for (ptrdiff_t j = 0; j < p->n; j++)
             csm_put(g->weight, c->dtype, j, ((const double *)c->weight.data)[j]);
     }
     g->divisor = divisor_of(p);
-    g->temperatures = take_numbers(p, &c->temperatures, &status);
-    g->sample_weight = take_numbers(p, &c->sample_weight, &status);
+    if (p->n) {
+        g->temperatures = take_numbers(p, &c->temperatures, &status);
+        g->sample_weight = take_numbers(p, &c->sample_weight, &status);
+    }
     if (c->r.data || c->loss) {
         const int fit = in_order(p, &c->r, c->dtype, p->results);
-        g->result = fit ? c->r.data : own(p, (size_t)(p->count * p->results) * size);
+        g->result = fit ? c->r.data : own(p, csm_times(p->count, p->results), size);
         status = g->result ? status : CSM_NO_MEMORY;
     }
     return status;
 }
 
+void csm_clear_results(const plan *p)
+{
+    const double none = p->call->op == CSM_LOGSUMEXP ? -HUGE_VAL : 0;
+    for (ptrdiff_t i = 0; p->given.result && i < p->count * p->results; i++)
+        csm_put(p->given.result, p->call->dtype, i, none);
+}
+
 /* Numbers that are added in a row, by eight strided sums. */
 enum { FEW = 64 };
 
-/* Pairwise over few numbers at a time, all but the last as many: the order depends on the count alone, the error grows
-   with its log. */
-static double sum_of(const char *real, csm_dtype dtype, ptrdiff_t count)
+/* The sum times `scale`. Pairwise over few numbers at a time, all but the last as many: the order depends on the count
+   alone, the error grows with its log. */
+static double sum_of(const char *real, csm_dtype dtype, ptrdiff_t count, double scale)
 {
     const ptrdiff_t size = csm_itemsize(dtype);
     ptrdiff_t first = FEW;
     while (2 * first < count)
         first *= 2;
     if (first < count)
-        return sum_of(real, dtype, first) + sum_of(real + first * size, dtype, count - first);
+        return sum_of(real, dtype, first, scale) + sum_of(real + first * size, dtype, count - first, scale);
     double v[FEW] = {0}, s[8] = {0};
     csm_read(v, CSM_F64, real, dtype, 0, size, count);
+    for (int i = 0; scale != 1 && i < FEW; i++)
+        v[i] *= scale;
     for (int i = 0; i < FEW; i += 8)
         _Pragma("GCC unroll 8") for (int k = 0; k < 8; k++)    /* in memory they would wait for each other */
             s[k] += v[i + k];
     return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
+}
+
+/* Their sum over a divisor, which may be finite where the sum is not: 2^64 brings that of as many into range. */
+static double mean_of(const void *real, csm_dtype dtype, ptrdiff_t count, double divisor)
+{
+    const double sum = sum_of(real, dtype, count, 1);
+    return isfinite(sum) ? sum / divisor : sum_of(real, dtype, count, 0x1p-64) / divisor * 0x1p64;
 }
 
 void csm_give_results(const plan *p)
@@ -243,7 +271,7 @@ void csm_give_results(const plan *p)
     const ptrdiff_t size = csm_itemsize(c->dtype);
     const lines l = lines_of(p);
     if (c->loss) {
-        *c->loss = sum_of(p->given.result, c->dtype, p->count) / p->given.divisor;
+        *c->loss = mean_of(p->given.result, c->dtype, p->count, p->given.divisor);
         *c->loss = c->dtype == CSM_F32 ? (float)*c->loss : *c->loss;
     }
     if (!c->r.data || p->given.result == c->r.data)

@@ -193,7 +193,8 @@ static csm_status take_label(csm_call *c, ptrdiff_t n, ptrdiff_t *label)
     if (is_plain_label(c, n, label))
         return CSM_OK;
     csm_labels rule = {.n = n, .ignores = c->ignores, .ignored = c->ignore_index};
-    const csm_status status = csm_read_labels(label, 1, c->target.data, c->target.dtype, c->target.swapped, 0, 1, &rule);
+    const csm_array *a = &c->target;
+    const csm_status status = csm_read_labels(label, 1, a->data, a->dtype, a->swapped, 0, 1, &rule);
     if (status != CSM_OK) {
         c->bad_row = 0;
         memcpy(c->bad_label, rule.text, sizeof rule.text);

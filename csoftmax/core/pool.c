@@ -215,7 +215,8 @@ static void take_pieces(job *j, int me)
 
 void csm_share(int threads, ptrdiff_t pieces, void (*work)(void *, ptrdiff_t, int), void *with)
 {
-    sharing s = {.job = {.part = take_pieces, .seats = seats_of(threads)}, .work = work, .with = with, .pieces = pieces};
+    sharing s = {.job = {.part = take_pieces, .seats = seats_of(threads)},
+                 .work = work, .with = with, .pieces = pieces};
     open_job(&s.job);
     take_pieces(&s.job, 0);
     close_job(&s.job);

@@ -85,8 +85,8 @@ static const double *take_numbers(plan *p, const csm_array *a, csm_status *statu
     return copy;
 }
 
-/* All labels, those of a line of rows by slots, or row by row where that makes fewer and longer runs; the first bad one in
-   C order is reported. Counts the rows that are not ignored, of one label each. */
+/* All labels, those of a line of rows by slots, or row by row where that makes fewer and longer runs; the first bad one
+   in C order is reported. Counts the rows that are not ignored, of one label each. */
 static csm_status take_labels(plan *p)
 {
     csm_call *c = p->call;

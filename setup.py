@@ -2,12 +2,15 @@
 where the compiler has it.
 
 CSOFTMAX_OPENMP=auto|0|1: use OpenMP if it works (default), never, or fail without.
+CSOFTMAX_DEBUG=1: for a debugger, without optimisation and with assertions.
+MAX_JOBS=n: compile n files at a time, not as many as there are CPUs.
 """
 
 import os
 import platform
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy
@@ -16,11 +19,10 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError, LinkError
 
-ROOT = Path(__file__).parent.resolve()
 CORE = Path("csoftmax/core")
 
 FLAGS = [
-    "-std=c11", "-O2", "-g0", "-D_POSIX_C_SOURCE=200809L", "-fvisibility=hidden", "-pthread",
+    "-std=c11", "-O2", "-g0", "-fvisibility=hidden", "-pthread",
     # Exactness: products and sums are fused where the code says so, nowhere else.
     "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math",
     "-fno-asynchronous-unwind-tables",  # nothing here unwinds the stack: a fiftieth of the wheel
@@ -29,6 +31,8 @@ if sys.platform == "linux" and platform.machine() == "x86_64":
     # By gcc's generic costs small calls take up to a quarter longer, rows of three classes up to a third
     # (docs/decisions/0024).
     FLAGS += ["-mtune=skylake", "-falign-functions=64"]
+DEBUG = os.environ.get("CSOFTMAX_DEBUG", "0") != "0"
+FLAGS += ["-O0", "-g", "-UNDEBUG"] if DEBUG else []
 
 NO_COMPILER = """
 csoftmax is built from C and found no working C compiler ({error}).
@@ -46,15 +50,31 @@ class BuildCore(build_ext):
         if self.wants_openmp():
             ext.extra_compile_args.append("-fopenmp")
             ext.extra_link_args.append("-fopenmp")
-        if sys.platform == "linux" and not (self.inplace or self.editable_mode):
+        if sys.platform == "linux" and not (self.inplace or self.editable_mode or DEBUG):
             ext.extra_link_args.append("-Wl,-s")  # a wheel needs no symbol table; who profiles installs with -e
         stamp = Path(self.build_temp) / "flags"
         flags = f"{self.compiler.compiler_so} {ext.extra_compile_args} {ext.extra_link_args}"
         if not stamp.exists() or stamp.read_text() != flags:
             self.force = True
+        self.compile_at_once()
         super().build_extension(ext)
         stamp.parent.mkdir(parents=True, exist_ok=True)
         stamp.write_text(flags)
+
+    def compile_at_once(self):
+        """Let the compiler's `compile`, which takes one file after another, hand each to a thread, and wait for all."""
+        compile_files, compile_file = self.compiler.compile, self.compiler._compile
+        jobs = int(os.environ.get("MAX_JOBS") or self.parallel or os.cpu_count() or 1)
+        def compile_in_threads(*arguments, **options):
+            with ThreadPoolExecutor(jobs) as pool:
+                running = []
+                self.compiler._compile = lambda *file: running.append(pool.submit(compile_file, *file))
+                objects = compile_files(*arguments, **options)
+            for file in running:
+                file.result()
+            return objects
+
+        self.compiler.compile = compile_in_threads
 
     def wants_openmp(self):
         asked = os.environ.get("CSOFTMAX_OPENMP", "auto")

@@ -138,3 +138,41 @@ def check_pool():
 
 def test_multiprocessing_pool():
     run(check_pool)
+
+
+ROW = np.random.default_rng(1).standard_normal(1000).astype(np.float32)
+
+
+def check_fork_by_handler():
+    """Children of a signal handler, each in the middle of a call, finish it, and may run on every core afterwards."""
+    cores, sums = os.sched_getaffinity(0), np.zeros(150_000, np.float32)
+    x = np.broadcast_to(ROW, (150_000, 1000))
+    expected = csoftmax.logsumexp(ROW)
+    children, mine = [], os.getpid()
+
+    def strike(number, frame):
+        if len(children) < 20:
+            time.sleep(0.01)                        # workers fall asleep
+            child = os.fork()
+            if child:
+                children.append(child)
+            else:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+
+    signal.signal(signal.SIGALRM, strike)
+    while len(children) < 20:
+        sums[:] = 0
+        signal.setitimer(signal.ITIMER_REAL, 0.004)
+        csoftmax.logsumexp(x, axis=-1, out=sums)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        right = (sums == expected).all()
+        if os.getpid() != mine:
+            csoftmax.softmax(X)
+            os._exit(0 if right and os.sched_getaffinity(0) == cores else 1)
+        assert right
+    assert [status_of(child) for child in children] == [0] * len(children)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system says not on which cores a thread may run")
+def test_fork_by_a_handler_in_a_call():
+    run(check_fork_by_handler)

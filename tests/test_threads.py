@@ -260,6 +260,12 @@ ROWS, CLASSES = SLICES * 2**24 // 1000, 1000
 """Signals are looked for after every 2^24 elements of a thread."""
 
 LABELS = np.zeros(ROWS, int)
+LONG_ROWS = np.broadcast_to(np.linspace(0, 1, 3_000_000, dtype=np.float32), (50, 3_000_000))
+
+SLOT_ROWS = SLICES * 2**24 // (8 * 64)
+FEW = np.broadcast_to(np.arange(1, 4, dtype=np.float32), (SLOT_ROWS, 3))
+SLOTS = np.broadcast_to(np.uint8(1), (SLOT_ROWS, 64))
+"""A label counts as eight numbers."""
 
 LONG_CALLS = {
     "softmax": ((ROWS, CLASSES), lambda x, out: csoftmax.softmax(x, out=out)),
@@ -280,6 +286,8 @@ LONG_CALLS = {
         (ROWS, CLASSES),
         lambda x, out: csoftmax.cross_entropy(x, x, return_grad=True, out=out),
     ),
+    "logsumexp of long rows": ((50,), lambda x, out: csoftmax.logsumexp(LONG_ROWS, -1, out=out)),
+    "many labels a row": ((SLOT_ROWS, 64), lambda x, out: csoftmax.selective_log_softmax(FEW, SLOTS, out=out)),
 }
 
 
@@ -396,8 +404,31 @@ CONVERSIONS = {
 }
 
 
+def one_row(**options):
+    """The loss and gradient of a row alone, which has a way of its own."""
+    return lambda csm, b: dict(enumerate(csm.cross_entropy(b.x[:1], b.labels[:1], return_grad=True, **options)))
+
+
+ONE_ROW = {
+    "one row, T": one_row(temperature=3.0),
+    "one row, divided": one_row(temperature=0.7, normalizer=7.0),
+    "one row, z-loss": one_row(z_loss=0.1),
+    "one row, sparse": lambda csm, b: {"selective": csm.selective_log_softmax(b.x[:1], b.labels[:1] % b.x.shape[1])},
+} | {
+    f"one row, {rule} Hessian": lambda csm, b, rule=rule: dict(
+        enumerate(csm.softmax_grad_hess(b.x[:1], b.labels[:1] % b.x.shape[1], hessian=rule))
+    )
+    for rule in ("diagonal", "upper", "friedman", "residual")
+}
+"""Of batches with rows along the last axis."""
+
+
 def calls_under_modes():
     """(name, call, batch), among them what several threads compute."""
+    for dtype in cases.DTYPES:
+        for n in (3, 7, 33):
+            for name, call in ONE_ROW.items():
+                yield f"{name}, of {dtype} and {n} classes", call, cases.batch(dtype, n)
     for dtype in cases.DTYPES:
         large = cases.batch(dtype, 33, rows=700)
         for variant in ("softmax", "loss and gradient, index"):

@@ -1,10 +1,12 @@
-/* On which cores a thread may run, where the system lets us say so: Linux. Includes nothing of the library; defines
-   _GNU_SOURCE, so it comes first. */
+/* On which cores a thread may run, where the system lets us say so: Linux. Includes nothing of the library; asks the
+   system's headers for more than C11, so it comes first. */
 #ifndef CSM_CORES_H
 #define CSM_CORES_H
 
 #ifdef __linux__
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include <pthread.h>
 #include <sched.h>
 
@@ -27,6 +29,9 @@ static inline void csm_keep_to(pthread_t thread, const csm_cores *cores)
 }
 
 #else
+#ifndef _POSIX_C_SOURCE
+#define _POSIX_C_SOURCE 200809L
+#endif
 #include <pthread.h>
 
 typedef char csm_cores;

@@ -21,10 +21,10 @@
    takes fewer of them. */
 enum { PIECES_PER_THREAD = 8, PIECE_ELEMENTS = 8192 };
 
-/* What a row takes besides its numbers, in numbers. */
+/* What a row, and each label of it, takes besides the row's numbers, in numbers. */
 enum { ROW_WORK = 8 };
 
-static ptrdiff_t ceil_div(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b; }
+static ptrdiff_t ceil_div(ptrdiff_t a, ptrdiff_t b) { return a / b + (a % b != 0); }
 
 static double hessian_factor(csm_hessian rule, ptrdiff_t n)
 {
@@ -86,15 +86,19 @@ static void compute_piece(void *job, ptrdiff_t i, int me)
         ptrdiff_t rows = row < p->run ? p->run - row : p->run - row % p->run;
         rows = rows < end - row ? rows : end - row;
         rows = rows < p->stage_rows ? rows : p->stage_rows;
-        compute_block(p, row, rows, p->scratch ? p->scratch + (size_t)me * p->stage_bytes : NULL, NULL);
+        compute_block(p, row, rows, p->scratch ? p->scratch + me * p->stage_bytes : NULL, NULL);
         row += rows;
     }
 }
 
+/* In numbers of long rows. */
+static ptrdiff_t work_of_row(const plan *p) { return p->n + p->slots * ROW_WORK; }
+
 /* In float32 numbers of long rows. */
 static ptrdiff_t work_of(const plan *p)
 {
-    return p->count * (p->n + ROW_WORK) * csm_itemsize(p->call->dtype) / csm_itemsize(CSM_F32);
+    const ptrdiff_t size = csm_itemsize(p->call->dtype);
+    return csm_times(csm_times(p->count, work_of_row(p)), size) / csm_itemsize(CSM_F32);
 }
 
 /* Fewer rows than threads, and long ones that kernels take as they are: all threads share each. */
@@ -127,7 +131,7 @@ static double gradient_scale(const csm_call *c, double divisor, double w, double
 /* Rows of a piece of the current slice: many rows by whole batches. */
 static ptrdiff_t rows_of_piece(const plan *p)
 {
-    const ptrdiff_t rows = p->end - p->begin, least = PIECE_ELEMENTS / (p->n + 1) + 1;
+    const ptrdiff_t rows = p->end - p->begin, least = PIECE_ELEMENTS / (p->n + p->slots) + 1;
     if (p->threads == 1)
         return rows;
     const ptrdiff_t even = ceil_div(rows, (ptrdiff_t)p->threads * PIECES_PER_THREAD);
@@ -137,11 +141,7 @@ static ptrdiff_t rows_of_piece(const plan *p)
 
 static csm_status run_slices(plan *p)
 {
-    ptrdiff_t rows = p->count;
-    if (p->count * p->n > SLICE_ELEMENTS) {
-        rows = SLICE_ELEMENTS / p->n * p->threads;
-        rows = rows < ROW_GRAIN * p->threads ? ROW_GRAIN * p->threads : rows;
-    }
+    const ptrdiff_t fit = SLICE_ELEMENTS / work_of_row(p), rows = (fit > grain_of(p) ? fit : grain_of(p)) * p->threads;
     for (p->begin = 0; p->begin < p->count; p->begin = p->end) {
         if (p->begin && p->call->poll) {
             csm_fpenv_leave(p->env);
@@ -195,21 +195,29 @@ static int is_plain_label(const csm_call *c, ptrdiff_t n, ptrdiff_t *label)
     return v >= 0 && v < n && !(c->ignores && v == c->ignore_index);
 }
 
+static csm_status take_label(csm_call *c, ptrdiff_t n, ptrdiff_t *label)
+{
+    if (is_plain_label(c, n, label))
+        return CSM_OK;
+    csm_labels rule = {.n = n, .ignores = c->ignores, .ignored = c->ignore_index};
+    const csm_array *a = &c->target;
+    const csm_status status = csm_read_labels(label, 1, a->data, a->dtype, a->swapped, 0, 1, &rule);
+    if (status != CSM_OK) {
+        c->bad_row = 0;
+        memcpy(c->bad_label, rule.text, sizeof rule.text);
+    }
+    return status;
+}
+
 static csm_status run_one_row(csm_call *c)
 {
     const ptrdiff_t n = c->shape[c->ndim];
-    csm_labels rule = {.n = n, .ignores = c->ignores, .ignored = c->ignore_index};
     ptrdiff_t label = 0;
-    union { float narrow; double wide; } result = {.wide = 0};   /* wide: a loss that is reduced */
+    union { float narrow; double wide; } result = {.wide = 0};      /* wide: a loss that is reduced */
     double scale_rest = 0;
-    if (c->target.data && !is_plain_label(c, n, &label)) {
-        csm_status status = csm_read_labels(&label, 1, c->target.data, c->target.dtype, c->target.swapped, 0, 1, &rule);
-        if (status != CSM_OK) {
-            c->bad_row = 0;
-            memcpy(c->bad_label, rule.text, sizeof rule.text);
-            return status;
-        }
-    }
+    const csm_status status = c->target.data ? take_label(c, n, &label) : CSM_OK;
+    if (status != CSM_OK)
+        return status;
     const double divisor = c->reduction != CSM_MEAN ? 1 : c->normalizer != 0 ? c->normalizer : label >= 0;
     const double scale = label < 0 ? 0 : gradient_scale(c, divisor, 1, &scale_rest);
     const csm_block block = {
@@ -222,44 +230,60 @@ static csm_status run_one_row(csm_call *c)
         .residual = c->hessian == CSM_RESIDUAL,
         .scale = scale, .scale_rest = scale_rest,
     };
-    csm_fpenv env = csm_fpenv_enter();
     csm_table_of(c->dtype)->kernel[c->op][CSM_ALONG](&block);
     if (c->loss) {
         *c->loss = csm_rounded(result.wide / divisor, c->dtype);
     }
     if (c->r.data)
         csm_write(c->r.data, c->r.dtype, c->r.swapped, 0, &result, c->dtype, 1);
-    csm_fpenv_leave(env);
     return CSM_OK;
 }
 
-csm_status csm_run(csm_call *c)
+/* All rows of a plan, by as many threads as they are worth. */
+static csm_status run_rows(plan *p)
 {
-    if (is_one_row(c))
-        return run_one_row(c);
+    p->together = shares_rows(p);
+    p->threads = csm_threads_for(work_of(p), p->together ? PTRDIFF_MAX : ceil_div(p->count, grain_of(p)));
+    const ptrdiff_t parts = p->together ? p->n / (CSM_PART * p->table->lanes) + 1 : 0;
+    const ptrdiff_t bytes = p->together ? csm_times(p->threads + parts, CSM_EXCHANGE * sizeof(double))
+                                        : csm_times(p->threads, p->stage_bytes);
+    /* Scratch begins a line: as malloc gives it, vectors would cross lines or not as it happens. */
+    char *const memory = bytes && bytes < PTRDIFF_MAX ? malloc((size_t)bytes + CSM_LINE) : NULL;
+    if (bytes && !memory)
+        return CSM_NO_MEMORY;
+    p->scratch = memory ? memory + CSM_LINE - (uintptr_t)memory % CSM_LINE : NULL;
+    p->scale = p->scale_rest = 0;
+    if (p->given.valid)
+        p->scale = gradient_scale(p->call, p->given.divisor, p->given.weight_scale, &p->scale_rest);
+    const csm_status status = run_slices(p);
+    free(memory);
+    return status;
+}
+
+static csm_status run_plan(csm_call *c, csm_fpenv *env)
+{
     plan p;
     csm_make_plan(&p, c);
-    p.env = csm_fpenv_enter();
-    csm_status status = csm_take_rows(&p);
-    if (status == CSM_OK) {
-        p.together = shares_rows(&p);
-        p.threads = csm_threads_for(work_of(&p), p.together ? PTRDIFF_MAX : ceil_div(p.count, grain_of(&p)));
-        size_t bytes = (size_t)p.threads * p.stage_bytes;
-        if (p.together)
-            bytes = (size_t)(p.threads + p.n / (CSM_PART * p.table->lanes) + 1) * CSM_EXCHANGE * sizeof(double);
-        /* Scratch begins a line: as malloc gives it, vectors would cross lines or not as it happens. */
-        char *const memory = bytes ? malloc(bytes + CSM_LINE) : NULL;
-        p.scratch = memory ? memory + CSM_LINE - (uintptr_t)memory % CSM_LINE : NULL;
-        p.scale = p.scale_rest = 0;
-        if (p.given.valid)
-            p.scale = gradient_scale(c, p.given.divisor, p.given.weight_scale, &p.scale_rest);
-        status = p.scratch || !bytes ? run_slices(&p) : CSM_NO_MEMORY;
-        free(memory);
-    }
+    p.env = *env;
+    const int empty = !p.count || !p.n;
+    csm_status status = empty || p.stage_bytes < PTRDIFF_MAX ? csm_take_rows(&p) : CSM_NO_MEMORY;
+    if (status == CSM_OK && empty)
+        csm_clear_results(&p);
+    else if (status == CSM_OK)
+        status = run_rows(&p);
     if (status == CSM_OK)
         csm_give_results(&p);
     csm_drop_rows(&p);
-    csm_fpenv_leave(p.env);
+    *env = p.env;
+    return status;
+}
+
+/* All arithmetic on numbers lies between the two: what the caller has set for its own has no part in it. */
+csm_status csm_run(csm_call *c)
+{
+    csm_fpenv env = csm_fpenv_enter();
+    const csm_status status = is_one_row(c) ? run_one_row(c) : run_plan(c, &env);
+    csm_fpenv_leave(env);
     return status;
 }
 

@@ -8,18 +8,37 @@ extern const csm_table csm_f32_scalar, csm_f64_scalar;
 static int always(void) { return 1; }
 
 #if defined(__x86_64__)
+#include <cpuid.h>
+
 extern const csm_table csm_f32_avx2, csm_f64_avx2, csm_f32_avx512, csm_f64_avx512;
+
+/* The registers whose contents the system keeps for each thread (XCR0): without that it may run no instruction that
+   uses them. In order: XMM, YMM; k0-7, ZMM0-15, ZMM16-31. */
+enum { KEEPS_YMM = 0x06, KEEPS_ZMM = 0xe0 };
+
+__attribute__((target("xsave"))) static int keeps(unsigned registers)
+{
+    return (__builtin_ia32_xgetbv(0) & registers) == registers;
+}
+
+/* By CPUID itself: compilers differ in the names that __builtin_cpu_supports knows. leaf_1: ecx, leaf_7: ebx. */
+static int has(unsigned leaf_1, unsigned leaf_7, unsigned registers)
+{
+    unsigned eax, ebx, ecx, edx;
+    if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || (ecx & leaf_1) != leaf_1 || !keeps(registers))
+        return 0;
+    return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (ebx & leaf_7) == leaf_7;
+}
 
 static int has_avx2(void)
 {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+    return has(bit_OSXSAVE | bit_AVX | bit_FMA | bit_F16C, bit_AVX2, KEEPS_YMM);
 }
 
 static int has_avx512(void)
 {
-    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")
-           && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")
-           && __builtin_cpu_supports("avx512cd");
+    return has_avx2() && has(bit_OSXSAVE, bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL | bit_AVX512CD,
+                             KEEPS_YMM | KEEPS_ZMM);
 }
 #endif
 

@@ -46,7 +46,7 @@ typedef struct {
     int layout;                         /* CSM_ALONG, CSM_ACROSS */
     int staged[OPERANDS];               /* operands that go through scratch */
     ptrdiff_t stage_rows;               /* at most so many rows at a time */
-    size_t stage_bytes;                 /* of scratch of one thread */
+    ptrdiff_t stage_bytes;              /* of scratch of one thread; PTRDIFF_MAX: more than there can be */
     ptrdiff_t slopes_at, mask_at;       /* where in it are slopes of capped logits, bytes of `where`; 0: nowhere */
     ptrdiff_t slots, results;           /* labels and results per row */
     row_data given;
@@ -75,6 +75,13 @@ static inline ptrdiff_t row_stride(const plan *p, int k)
 
 static inline ptrdiff_t class_stride(const plan *p, int k) { return p->classes.ndim ? p->classes.stride[k][0] : 0; }
 
+/* a b of numbers that are not negative; PTRDIFF_MAX, which no memory has, where it is more. */
+static inline ptrdiff_t csm_times(ptrdiff_t a, ptrdiff_t b)
+{
+    ptrdiff_t product;
+    return __builtin_mul_overflow(a, b, &product) ? PTRDIFF_MAX : product;
+}
+
 static inline ptrdiff_t distance(ptrdiff_t stride) { return stride < 0 ? -stride : stride; }
 
 /* Numbers of scratch for `rows` rows of operand k. Of rows of Jacobians, each n have one x. */
@@ -101,6 +108,9 @@ static inline ptrdiff_t grain_of(const plan *p) { return p->layout == CSM_ACROSS
 
 /* Reads and checks all that is given per row; nothing has been written when it fails. */
 csm_status csm_take_rows(plan *p);
+
+/* The results of rows without classes. */
+void csm_clear_results(const plan *p);
 
 /* Gives the results to the caller, and frees what csm_take_rows took. */
 void csm_give_results(const plan *p);

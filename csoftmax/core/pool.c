@@ -42,6 +42,10 @@ static struct {
 
 static atomic_int forked;
 
+/* For all but the caller; none in a forked child, which has no workers and may find the lock held: also where a signal
+   handler forks in the middle of a call. */
+static int seats_of(int threads) { return csm_is_forked() ? 0 : threads - 1; }
+
 static void append_job(job *j)
 {
     job *last = atomic_load(&pool.first);
@@ -211,7 +215,8 @@ static void take_pieces(job *j, int me)
 
 void csm_share(int threads, ptrdiff_t pieces, void (*work)(void *, ptrdiff_t, int), void *with)
 {
-    sharing s = {.job = {.part = take_pieces, .seats = threads - 1}, .work = work, .with = with, .pieces = pieces};
+    sharing s = {.job = {.part = take_pieces, .seats = seats_of(threads)},
+                 .work = work, .with = with, .pieces = pieces};
     open_job(&s.job);
     take_pieces(&s.job, 0);
     close_job(&s.job);
@@ -237,7 +242,7 @@ static void take_part(job *j, int me)
 
 void csm_gather(int threads, void (*work)(void *, csm_place *, int, int), void *with)
 {
-    csm_place p = {.job = {.part = take_part, .seats = threads - 1}, .work = work, .with = with};
+    csm_place p = {.job = {.part = take_part, .seats = seats_of(threads)}, .work = work, .with = with};
     open_job(&p.job);
     for (int i = 0; i < SOON && atomic_load(&p.job.joined) < p.job.seats; i++)
         sched_yield();

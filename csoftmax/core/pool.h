@@ -18,8 +18,7 @@ void csm_gather(int threads, void (*work)(void *with, csm_place *place, int me, 
 /* Returns when all n have called it. */
 void csm_meet(csm_place *place);
 
-/* Whether this is a forked child of the process that called csm_guard_forks. It must not use the pool: it has no
-   workers, and the lock may have been held. */
+/* Whether this is a forked child of the process that called csm_guard_forks: there the caller does everything. */
 int csm_is_forked(void);
 
 #endif

@@ -8,15 +8,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void *own(plan *p, size_t bytes)
+/* Memory for `count` entries of `size` bytes; NULL if there is none. */
+static void *own(plan *p, ptrdiff_t count, ptrdiff_t size)
 {
     row_data *g = &p->given;
+    const size_t bytes = (size_t)csm_times(count, size);
     if (bytes <= sizeof p->few - g->used) {
         char *memory = (char *)p->few + g->used;
         g->used += (bytes + 7) / 8 * 8;
         return memory;
     }
-    owned *o = malloc(sizeof *o + bytes);
+    owned *o = bytes < PTRDIFF_MAX ? malloc(sizeof *o + bytes) : NULL;
     if (!o)
         return NULL;
     o->before = g->last;
@@ -71,7 +73,7 @@ static const double *take_numbers(plan *p, const csm_array *a, csm_status *statu
     if (!a->data || in_order(p, a, CSM_F64, 1))
         return a->data;
     const lines l = lines_of(p);
-    double *copy = own(p, (size_t)p->count * sizeof *copy);
+    double *copy = own(p, p->count, sizeof *copy);
     if (!copy)
         *status = CSM_NO_MEMORY;
     for (ptrdiff_t i = 0; copy && i < p->count / (l.inner ? l.inner : 1); i++) {
@@ -83,20 +85,25 @@ static const double *take_numbers(plan *p, const csm_array *a, csm_status *statu
     return copy;
 }
 
-/* All labels; the first bad one in C order is reported. Counts the rows that are not ignored, of one label each. */
+/* All labels, those of a line of rows by slots, or row by row where that makes fewer and longer runs; the first bad one
+   in C order is reported. Counts the rows that are not ignored, of one label each. */
 static csm_status take_labels(plan *p)
 {
     csm_call *c = p->call;
     csm_labels rule = {.n = p->n, .ignores = c->ignores, .ignored = c->ignore_index};
     const lines l = lines_of(p);
+    const ptrdiff_t next_row = last_stride(p, &c->target), next_slot = c->slots ? c->target.stride[c->ndim] : 0;
+    const int by_rows = p->slots > l.inner;
+    const ptrdiff_t runs = by_rows ? l.inner : p->slots, count = by_rows ? p->slots : l.inner;
     csm_status bad = CSM_OK;
     for (ptrdiff_t i = 0; i * l.inner < p->count; i++) {
-        for (ptrdiff_t slot = 0; slot < p->slots; slot++) {
-            const char *src = line_of(p, &c->target, i, &l) + (c->slots ? slot * c->target.stride[c->ndim] : 0);
-            ptrdiff_t *dst = p->given.label + line_start(p, i, &l) * p->slots + slot;
-            csm_status status = csm_read_labels(dst, l.step * p->slots, src, c->target.dtype, c->target.swapped,
-                                                last_stride(p, &c->target), l.inner, &rule);
-            ptrdiff_t at = (i * l.inner + rule.bad) * p->slots + slot;
+        for (ptrdiff_t run = 0; run < runs; run++) {
+            const char *src = line_of(p, &c->target, i, &l) + run * (by_rows ? next_row : next_slot);
+            ptrdiff_t *dst = p->given.label + (line_start(p, i, &l) + (by_rows ? run * l.step : 0)) * p->slots;
+            csm_status status = csm_read_labels(by_rows ? dst : dst + run, by_rows ? 1 : l.step * p->slots, src,
+                                                c->target.dtype, c->target.swapped,
+                                                by_rows ? next_slot : next_row, count, &rule);
+            ptrdiff_t at = i * l.inner * p->slots + (by_rows ? run * count + rule.bad : rule.bad * runs + run);
             if (status != CSM_OK && (bad == CSM_OK || at < c->bad_row)) {
                 bad = status;
                 c->bad_row = at;
@@ -129,7 +136,7 @@ static csm_status take_weights(plan *p)
     const csm_call *c = p->call;
     const double *weight = c->weight.data;
     row_data *g = &p->given;
-    if (!(g->weight = own(p, (size_t)(p->n * csm_itemsize(c->dtype)))))
+    if (!(g->weight = own(p, p->n, csm_itemsize(c->dtype))))
         return CSM_NO_MEMORY;
     g->weight_scale = scale_of(weight, p->n);
     for (ptrdiff_t j = 0; j < p->n; j++)
@@ -137,13 +144,16 @@ static csm_status take_weights(plan *p)
     return CSM_OK;
 }
 
-/* What a label counts besides its probability: its class's weight times what smoothing leaves of it. */
-static double counts_of(const plan *p, ptrdiff_t label)
+/* What a label of probability `prob` counts: that times its class's weight and what smoothing leaves of it. Nothing of
+   a label counts nothing, whatever the weight. */
+static double counts_of(const plan *p, ptrdiff_t label, double prob)
 {
     const csm_call *c = p->call;
     const double *weight = c->weight.data;
-    const double keep = label < 0 ? 0 : 1 - c->label_smoothing;
-    return keep == 0 ? 0 : keep * (weight ? weight[label] / p->given.weight_scale : 1);
+    const double keep = 1 - c->label_smoothing;
+    if (label < 0 || prob == 0 || keep == 0)
+        return 0;
+    return prob * (keep * (weight ? weight[label] / p->given.weight_scale : 1));
 }
 
 static void take_coefficients(plan *p)
@@ -152,7 +162,7 @@ static void take_coefficients(plan *p)
     const ptrdiff_t *label = p->given.label;
     const lines l = lines_of(p);
     for (ptrdiff_t at = 0; !c->prob.data && at < p->count * p->slots; at++)
-        csm_put(p->given.coefficient, c->dtype, at, counts_of(p, label[at]));
+        csm_put(p->given.coefficient, c->dtype, at, counts_of(p, label[at], 1));
     for (ptrdiff_t i = 0; c->prob.data && i * l.inner < p->count; i++)
         for (ptrdiff_t j = 0; j < l.inner; j++)
             for (ptrdiff_t slot = 0; slot < p->slots; slot++) {
@@ -160,8 +170,7 @@ static void take_coefficients(plan *p)
                 double prob;
                 memcpy(&prob, line_of(p, &c->prob, i, &l) + j * last_stride(p, &c->prob)
                               + (c->slots ? slot * c->prob.stride[c->ndim] : 0), sizeof prob);
-                const double counts = counts_of(p, label[at]);
-                csm_put(p->given.coefficient, c->dtype, at, counts == 0 || prob == 0 ? 0 : prob * counts);
+                csm_put(p->given.coefficient, c->dtype, at, counts_of(p, label[at], prob));
             }
 }
 
@@ -199,7 +208,7 @@ static csm_status ignore_weightless(plan *p)
     if (row == p->count)
         return CSM_OK;
     g->ignored = g->label;
-    if (!g->ignored && !(g->ignored = own(p, (size_t)p->count * sizeof *g->ignored)))
+    if (!g->ignored && !(g->ignored = own(p, p->count, sizeof *g->ignored)))
         return CSM_NO_MEMORY;
     if (!g->label)
         memset(g->ignored, 0, (size_t)p->count * sizeof *g->ignored);
@@ -237,19 +246,19 @@ csm_status csm_take_rows(plan *p)
 {
     csm_call *c = p->call;
     row_data *g = &p->given;
-    const size_t size = (size_t)csm_itemsize(c->dtype), labels = (size_t)(p->count * p->slots);
+    const ptrdiff_t size = csm_itemsize(c->dtype), labels = csm_times(p->count, p->slots);
     csm_status status = CSM_OK;
     g->valid = p->count;
     g->weight_scale = 1;
     if (c->weight.data && (status = take_weights(p)) != CSM_OK)
         return status;
     if (c->target.data) {
-        if (!(g->label = own(p, labels * sizeof *g->label)))
+        if (!(g->label = own(p, labels, sizeof *g->label)))
             return CSM_NO_MEMORY;
         if ((status = take_labels(p)) != CSM_OK)
             return status;
         if (c->weight.data || c->prob.data || c->label_smoothing != 0) {
-            if (!(g->coefficient = own(p, labels * size)))
+            if (!(g->coefficient = own(p, labels, size)))
                 return CSM_NO_MEMORY;
             take_coefficients(p);
         }
@@ -259,37 +268,57 @@ csm_status csm_take_rows(plan *p)
     if (g->valid < p->count)
         g->ignored = g->label;
     g->divisor = divisor_of(p);
-    g->temperatures = take_numbers(p, &c->temperatures, &status);
-    g->sample_weight = take_numbers(p, &c->sample_weight, &status);
-    if (g->sample_weight && (status = ignore_weightless(p)) != CSM_OK)
+    if (p->n) {
+        g->temperatures = take_numbers(p, &c->temperatures, &status);
+        g->sample_weight = take_numbers(p, &c->sample_weight, &status);
+    }
+    if (status == CSM_OK && g->sample_weight)
+        status = ignore_weightless(p);
+    if (status != CSM_OK)
         return status;
     if (c->r.data || c->loss) {
         const csm_dtype dtype = csm_result_dtype(c);
         const int fit = in_order(p, &c->r, dtype, p->results);
-        g->result = fit ? c->r.data : own(p, (size_t)(p->count * p->results * csm_itemsize(dtype)));
+        g->result = fit ? c->r.data : own(p, csm_times(p->count, p->results), csm_itemsize(dtype));
         status = g->result ? status : CSM_NO_MEMORY;
     }
     return status;
 }
 
+void csm_clear_results(const plan *p)
+{
+    const double none = p->call->op == CSM_LOGSUMEXP ? -HUGE_VAL : 0;
+    for (ptrdiff_t i = 0; p->given.result && i < p->count * p->results; i++)
+        csm_put(p->given.result, csm_result_dtype(p->call), i, none);
+}
+
 /* Numbers that are added in a row, by eight strided sums. */
 enum { FEW = 64 };
 
-/* Pairwise over few numbers at a time, all but the last as many: the order depends on the count alone, the error grows
-   with its log. */
-static double sum_of(const double *v, ptrdiff_t count)
+/* The sum times `scale`. Pairwise over few numbers at a time, all but the last as many: the order depends on the count
+   alone, the error grows with its log. */
+static double sum_of(const double *v, ptrdiff_t count, double scale)
 {
     ptrdiff_t first = FEW;
     while (2 * first < count)
         first *= 2;
     if (first < count)
-        return sum_of(v, first) + sum_of(v + first, count - first);
+        return sum_of(v, first, scale) + sum_of(v + first, count - first, scale);
     double few[FEW] = {0}, s[8] = {0};
     memcpy(few, v, (size_t)count * sizeof *v);
+    for (int i = 0; scale != 1 && i < FEW; i++)
+        few[i] *= scale;
     for (int i = 0; i < FEW; i += 8)
         _Pragma("GCC unroll 8") for (int k = 0; k < 8; k++)    /* in memory they would wait for each other */
             s[k] += few[i + k];
     return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
+}
+
+/* Their sum over a divisor, which may be finite where the sum is not: 2^64 brings that of as many into range. */
+static double mean_of(const double *v, ptrdiff_t count, double divisor)
+{
+    const double sum = sum_of(v, count, 1);
+    return isfinite(sum) ? sum / divisor : sum_of(v, count, 0x1p-64) / divisor * 0x1p64;
 }
 
 void csm_give_results(const plan *p)
@@ -298,7 +327,7 @@ void csm_give_results(const plan *p)
     const ptrdiff_t size = csm_itemsize(c->dtype);
     const lines l = lines_of(p);
     if (c->loss) {
-        *c->loss = csm_rounded(sum_of(p->given.result, p->count) / p->given.divisor, c->dtype);
+        *c->loss = csm_rounded(mean_of(p->given.result, p->count, p->given.divisor), c->dtype);
     }
     if (!c->r.data || p->given.result == c->r.data)
         return;

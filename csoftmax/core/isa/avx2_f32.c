@@ -1,6 +1,7 @@
 /* The avx2 kernels for float32. */
 #include "../kernels.h"
 #include "target.h"
+#if defined(__x86_64__)
 #define CSM_ISA "avx2"
 #define CSM_TABLE csm_f32_avx2
 TARGET_BEGIN("avx2,fma,f16c")
@@ -11,3 +12,4 @@ TARGET_BEGIN("avx2,fma,f16c")
 #include "../math/log1p_f32.h"
 #include "../engine.h"
 TARGET_END
+#endif

@@ -1,6 +1,7 @@
 /* The avx2 kernels for float64. */
 #include "../kernels.h"
 #include "target.h"
+#if defined(__x86_64__)
 #define CSM_ISA "avx2"
 #define CSM_TABLE csm_f64_avx2
 TARGET_BEGIN("avx2,fma,f16c")
@@ -12,3 +13,4 @@ TARGET_BEGIN("avx2,fma,f16c")
 #include "../math/log1p_f64.h"
 #include "../engine.h"
 TARGET_END
+#endif

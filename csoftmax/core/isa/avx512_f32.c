@@ -1,6 +1,7 @@
 /* The avx512 kernels for float32. */
 #include "../kernels.h"
 #include "target.h"
+#if defined(__x86_64__)
 #define CSM_ISA "avx512"
 #define CSM_TABLE csm_f32_avx512
 TARGET_BEGIN("avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx2,fma,f16c")
@@ -11,3 +12,4 @@ TARGET_BEGIN("avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx2,fma,f16c")
 #include "../math/log1p_f32.h"
 #include "../engine.h"
 TARGET_END
+#endif

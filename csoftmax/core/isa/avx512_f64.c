@@ -1,6 +1,7 @@
 /* The avx512 kernels for float64. */
 #include "../kernels.h"
 #include "target.h"
+#if defined(__x86_64__)
 #define CSM_ISA "avx512"
 #define CSM_TABLE csm_f64_avx512
 TARGET_BEGIN("avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx2,fma,f16c")
@@ -12,3 +13,4 @@ TARGET_BEGIN("avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx2,fma,f16c")
 #include "../math/log1p_f64.h"
 #include "../engine.h"
 TARGET_END
+#endif

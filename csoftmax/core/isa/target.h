@@ -4,6 +4,7 @@
 #ifndef CSM_TARGET_H
 #define CSM_TARGET_H
 
+#include <float.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -12,23 +13,36 @@
 #include <immintrin.h>
 #endif
 
+/* Rounding to integers by adding large numbers, and sums as hi + lo, are right where each operation rounds to its own
+   type and none is left out. Otherwise results would be wrong, and nothing would say so. */
+#if FLT_EVAL_METHOD != 0
+#error "csoftmax: float and double must be computed as such: compile for SSE2 (-msse2 -mfpmath=sse), not for x87"
+#endif
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || __FINITE_MATH_ONLY__
+#error "csoftmax: compile without -ffast-math, -Ofast and their parts: they change results"
+#endif
+
 #define CSM_INLINE static inline __attribute__((always_inline, unused))
 #define CSM_SHARED __attribute__((noinline))    /* code of which one copy is enough */
 
 #define CSM_PRAGMA(text) _Pragma(#text)
 
+/* Up to version 11 a pragma `optimize` of gcc takes these flags of setup.py back, and what was declared before it, as
+   the intrinsics are, can then not be inlined behind it. */
+#define OPTIMIZE(...) CSM_PRAGMA(GCC optimize(__VA_ARGS__, "no-math-errno", "no-trapping-math"))
+
 /* For the scalar kernels on x86, which only CPUs without AVX2 run there: a quarter less code, as fast but for Jacobians
    (docs/decisions/0038); and what is chosen by a condition is computed after it, so that numbers below the normal range
    are kept away from arithmetic. */
 #if defined(__x86_64__) && !defined(__clang__)
-#define SMALL_CODE CSM_PRAGMA(GCC optimize("Os", "trapping-math"))
+#define SMALL_CODE CSM_PRAGMA(GCC optimize("Os", "no-math-errno", "trapping-math"))
 #else
 #define SMALL_CODE
 #endif
 
 /* The loops fill the registers by themselves: constants that gcc brings there ahead of them, and what it keeps there to
    compute nothing twice, it spills (docs/decisions/0041). */
-#define FEW_REGISTERS CSM_PRAGMA(GCC optimize("no-gcse", "no-move-loop-invariants"))
+#define FEW_REGISTERS OPTIMIZE("no-gcse", "no-move-loop-invariants")
 
 /* A condition that seldom holds: what depends on it is kept out of the way. */
 #define RARELY(condition) __builtin_expect(!!(condition), 0)

@@ -327,8 +327,11 @@ cdef object float32 = np.float32, float64 = np.float64
 
 cdef scalar_like(ndarray x, double value):
     """A scalar of x's dtype; a float32 or float64 where that is no native one of these."""
-    cdef float narrow = <float>value
+    cdef float narrow
     cdef int code = code_of(x)
     if code > CSM_F64 or not cnp.PyArray_ISNOTSWAPPED(x):
         return float32(value) if code == CSM_F16 or code == CSM_BF16 or code == CSM_F32 else float64(value)
-    return cnp.PyArray_ToScalar(<void *>&value if code == CSM_F64 else <void *>&narrow, x)
+    if code == CSM_F64:
+        return cnp.PyArray_ToScalar(<void *>&value, x)
+    narrow = <float>value
+    return cnp.PyArray_ToScalar(<void *>&narrow, x)

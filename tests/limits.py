@@ -35,9 +35,9 @@ _RESULT = "the result"
 _ROW_LOSSES = "the sum of |row losses|"
 _TERMS = "the largest term, a sum counting as that of its absolute terms"
 _SOFT = "max(|p_j C|, |c_j|), C the sum of the targets c"
-_LOSS_TERMS = "the sum of |c_j log p_j| + z L^2 + 2 cap/T (C + z L), C the sum of |c_j|"
+_LOSS_TERMS = "the sum of |c_j log p_j| + z L^2 + 2 u/T (C + z L), C the sum of |c_j|, u the largest capped |x|"
 _GRADIENT_TERMS = (
-    "max(|p_j (C + 2zL)|, |c_j|), twice for the slope of a softcap, + 2 cap/T p_j (C + 2zL); with weights "
+    "max(|p_j (C + 2zL)|, |c_j|), twice for the slope of a softcap, + 2 u/T p_j (C + 2zL); with weights "
     "alone, the result"
 )
 
@@ -107,12 +107,15 @@ class Rows(NamedTuple):
     log_p: np.ndarray
 
 
+def capped(b, softcap=None):
+    x = b.x.astype(EXTENDED)
+    return x if softcap is None else softcap * np.tanh(x / EXTENDED(softcap))
+
+
 @cache
 def rows(b, softcap=None):
     """(x-m)/T is kept as an unevaluated sum, so that its rounding costs the exponential nothing."""
-    x, t = b.x.astype(EXTENDED), EXTENDED(b.temperature)
-    if softcap is not None:
-        x = softcap * np.tanh(x / EXTENDED(softcap))
+    x, t = capped(b, softcap), EXTENDED(b.temperature)
     m = x.max(axis=1, keepdims=True)
     with np.errstate(all="ignore"):
         difference, error = _two_sum(x, -m)
@@ -265,7 +268,8 @@ def _hessian(rule, b):
 
 
 def _optional_parts(kind, option, b):
-    """Statistics of the rows, c and its size, sample weights, z, L and its size, softcap: columns where per row."""
+    """Statistics of the rows, c and its size, sample weights, z, L and its size, the largest capped logit or 0 without a
+    softcap: columns where per row."""
     options, n = cases.OPTIONS[option](b), b.x.shape[1]
     if kind == "sparse":
         index, probabilities = b.sparse
@@ -282,23 +286,24 @@ def _optional_parts(kind, option, b):
         s = np.where((index >= 0).any(axis=1), s, 0)
     softcap = options.get("softcap")
     r, temperature = rows(b, softcap), EXTENDED(b.temperature)
+    most = EXTENDED(0) if softcap is None else abs(capped(b, softcap)).max(axis=1, keepdims=True)
     top, log_s = r.m / temperature, -r.log_p.max(axis=1, keepdims=True)
     z = EXTENDED(options.get("z_loss", 0))
-    return r, c, size_of_c, s[:, None], z, top + log_s, np.maximum(abs(top), log_s), EXTENDED(softcap or 0)
+    return r, c, size_of_c, s[:, None], z, top + log_s, np.maximum(abs(top), log_s), most
 
 
 def _optional_loss(kind, option, b):
-    r, c, size_of_c, s, z, lse, size_of_lse, softcap = _optional_parts(kind, option, b)
+    r, c, size_of_c, s, z, lse, size_of_lse, most = _optional_parts(kind, option, b)
     with np.errstate(invalid="ignore"):
         terms, sizes = (np.where(v == 0, 0, -v * r.log_p) for v in (c, size_of_c))
-    of_cap = 2 * softcap / EXTENDED(b.temperature) * (size_of_c.sum(axis=1, keepdims=True) + z * size_of_lse)
+    of_cap = 2 * most / EXTENDED(b.temperature) * (size_of_c.sum(axis=1, keepdims=True) + z * size_of_lse)
     value = s * (terms.sum(axis=1, keepdims=True) + z * lse**2)
     size = s * (sizes.sum(axis=1, keepdims=True) + z * abs(lse) * size_of_lse + of_cap)
     return Truth(value[:, 0], size[:, 0])
 
 
 def _optional_gradient(kind, option, b):
-    r, c, size_of_c, s, z, lse, size_of_lse, softcap = _optional_parts(kind, option, b)
+    r, c, size_of_c, s, z, lse, size_of_lse, most = _optional_parts(kind, option, b)
     p, scale = r.e / r.s, s / EXTENDED(b.temperature)
     if kind == "index" and option in ("weight", "sample weight"):
         own, others = -c * _without_each(r.e) / r.s, c.sum(axis=1, keepdims=True) * p
@@ -306,10 +311,10 @@ def _optional_gradient(kind, option, b):
     pull = c.sum(axis=1, keepdims=True) + 2 * z * lse
     size_of_pull = size_of_c.sum(axis=1, keepdims=True) + 2 * z * size_of_lse
     size = np.maximum(p * size_of_pull, size_of_c)
-    if softcap:
-        q = np.exp(-2 * abs(b.x.astype(EXTENDED)) / softcap)
+    if "softcap" in cases.OPTIONS[option](b):
+        q = np.exp(-2 * abs(b.x.astype(EXTENDED)) / cases.OPTIONS[option](b)["softcap"])
         scale = scale * 4 * q / (1 + q) ** 2
-        size = 2 * size + 2 * softcap / EXTENDED(b.temperature) * p * size_of_pull
+        size = 2 * size + 2 * most / EXTENDED(b.temperature) * p * size_of_pull
     return Truth(scale * (pull * p - c), scale * size)
 
 

@@ -11,7 +11,7 @@ from bisect import bisect
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mpmath import atanh, cos, exp, fabs, factorial, log, lu_solve, matrix, mp, mpf, pi, power, workprec
+from mpmath import atanh, cos, exp, fabs, factorial, log, lu_solve, matrix, mp, mpf, pi, power, tanh, workprec
 
 mp.prec = 240
 BITS = {"float32": 24, "float64": 53}
@@ -158,6 +158,9 @@ def powers(dtype, steps):
 LOG = Problem("log: P(z), log(1+f) = f - f^2/2 + s(f^2/2 + z P(z)), s = f/(2+f), z = s^2 <= 0.0295",
               mpf(0), mpf("0.0295"), log_tail, lambda z: z**1.5 / (2 * atanh(z**0.5)))
 
+TANH = Problem("tanh: P(z), tanh(a) = a - a z P(z), a <= 0.35, z = a^2",
+               mpf(0), mpf("0.1225"), lambda z: (1 - tanh(z**0.5) / z**0.5) / z, lambda z: z**1.5 / tanh(z**0.5))
+
 if __name__ == "__main__":
     report(exp_problem(1), "float32", 5, first=(0.5,))
     report(exp_problem(16), "float32", 2, first=(0.5,))
@@ -167,6 +170,8 @@ if __name__ == "__main__":
     powers("float64", 16)
     report(LOG, "float32", 3)
     report(LOG, "float64", 7)
+    report(TANH, "float32", 3)
+    report(TANH, "float64", 8)
     for fraction in 0, 4:  # bits of n below the point: without a table, with 16 powers
         constants("float32", cleared=10 + fraction)
         constants("float64", cleared=12 + fraction)

@@ -31,6 +31,14 @@ static double hessian_factor(csm_hessian rule, ptrdiff_t n)
     return rule == CSM_UPPER ? 2 : rule == CSM_FRIEDMAN ? (double)n / (double)(n - 1) : 1;
 }
 
+/* A positive floor is one as stored, too: at least the least number of the Hessian's dtype. */
+static double hessian_floor(const csm_call *c)
+{
+    const double least = c->h.dtype == CSM_F16 ? 0x1p-24 : c->h.dtype == CSM_BF16 ? 0x1p-133
+                       : c->dtype == CSM_F32 ? 0x1p-149 : 0;
+    return c->hessian_floor > 0 && c->hessian_floor < least ? least : c->hessian_floor;
+}
+
 /* Rows [first, first + rows) of the plan, which lie on one run of the last axis of rows. */
 static void compute_block(const plan *p, ptrdiff_t first, ptrdiff_t rows, char *scratch, const csm_team *team)
 {
@@ -66,7 +74,7 @@ static void compute_block(const plan *p, ptrdiff_t first, ptrdiff_t rows, char *
         .sample_weight = g->sample_weight ? g->sample_weight + first : NULL,
         .keep = 1 - c->label_smoothing, .smooth = p->n ? c->label_smoothing / (double)p->n : 0,
         .z_loss = c->z_loss / g->weight_scale,
-        .hessian_factor = hessian_factor(c->hessian, p->n), .hessian_floor = c->hessian_floor,
+        .hessian_factor = hessian_factor(c->hessian, p->n), .hessian_floor = hessian_floor(c),
         .residual = c->hessian == CSM_RESIDUAL,
         .temperature = c->temperature,
         .temperatures = g->temperatures ? g->temperatures + first : NULL,
@@ -226,7 +234,7 @@ static csm_status run_one_row(csm_call *c)
         .xs = n, .gs = n, .ys = n, .hs = n, .r = &result, .results = 1, .sums = c->loss != NULL,
         .label = c->target.data ? &label : NULL, .ignored = &label, .slots = 1, .ignores = label < 0,
         .keep = 1, .z_loss = c->z_loss, .temperature = c->temperature, .loss_scale = 1,
-        .hessian_factor = hessian_factor(c->hessian, n), .hessian_floor = c->hessian_floor,
+        .hessian_factor = hessian_factor(c->hessian, n), .hessian_floor = hessian_floor(c),
         .residual = c->hessian == CSM_RESIDUAL,
         .scale = scale, .scale_rest = scale_rest,
     };

@@ -1,21 +1,60 @@
-/* Soft capping of logits, u = cap tanh(x/cap), and its slope du/dx. Includes nothing; needs stats.h before it.
+/* Soft capping of logits, u = cap tanh(x/cap), and its slope du/dx, each within 2 ULP at any cap. Includes nothing;
+   needs math/exp.h, math/underflow.h, math/tanh_<real>.h and batch.h before it.
 
-   With v = e^(-2 abs(x)/cap): tanh = (1 - v)/(1 + v), and the slope 4v/(1 + v)^2 does not cancel as 1 - tanh^2
-   does. The capped logit is right to cap 2^-23 (float32) in absolute terms, which is what a softmax feels. */
+   With a = abs(x)/cap and v = e^(-2a), tanh a = (1 - v)/(1 + v), and the slope is 4v/(1 + v)^2: it does not cancel as
+   1 - tanh^2 does. Where a is small 1 - v does: there u = x - x a^2 P(a^2). A logit of -inf, which is no class, stays
+   -inf.
 
-/* v, rounded once where it is subnormal. */
-CSM_INLINE vec decay(vec x, const temper *t)
+   Slopes are kept 2^EXP_LIFT times larger, normal numbers where a gradient shows. */
+
+/* 1 + v and 1 - v as hi + lo, and 1/(1 + v) with its relative rest. */
+typedef struct { vec sum, sum_lo, gap, gap_lo, inv, inv_rest; } decay;
+
+CSM_INLINE decay decay_of(vec v)
 {
-    const shift s = shift_of(v_set(0), v_set(EXP_LIFT), t, 0);
-    return v_mul(v_exp(v_sub(v_set(0), v_abs(x)), &s, t, 0), v_power(v_set(EXP_MAGIC + EXP_BIAS - EXP_LIFT)));
+    const vec one = v_set(1);
+    decay j;
+    j.sum = v_add(one, v);
+    j.sum_lo = v_add(v_sub(one, j.sum), v);
+    j.gap = v_sub(one, v);
+    j.gap_lo = v_sub(v_sub(one, j.gap), v);
+    j.inv = v_div(one, j.sum);
+    const vec product = v_mul(j.inv, j.sum);
+    j.inv_rest = v_fnma(j.inv, j.sum_lo, v_sub(v_sub(one, product), v_mul_err(j.inv, j.sum, product)));
+    return j;
 }
 
+/* cap (1 - v)/(1 + v). */
+CSM_INLINE vec cap_far(const decay *j, vec cap)
+{
+    const vec q = v_mul(j->gap, j->inv), product = v_mul(q, j->sum), u = v_mul(cap, q);
+    vec rest = v_sub(v_sub(j->gap, product), v_mul_err(q, j->sum, product));
+    rest = v_fnma(q, j->sum_lo, v_add(rest, j->gap_lo));
+    return v_add(u, v_fma(v_mul(cap, j->inv), rest, v_mul_err(cap, q, u)));
+}
+
+/* 4v/(1 + v)^2. */
+CSM_INLINE vec slope_of(const decay *j, vec v)
+{
+    const vec half = v_add(j->inv, j->inv), square = v_mul(half, half), slope = v_mul(v, square);
+    const vec rest = v_fma(v_add(square, square), j->inv_rest, v_mul_err(half, half, square));
+    return v_add(slope, v_fma(v, rest, v_mul_err(v, square, slope)));
+}
+
+/* t is the temper of cap/2. */
 CSM_INLINE vec capped(vec x, vec cap, const temper *t, vec *slope)
 {
-    const vec one = v_set(1), v = decay(x, t), part = v_div(one, v_add(one, v));
-    const vec u = v_mul(v_mul(cap, v_sub(one, v)), part), twice = v_add(part, part);
-    *slope = v_mul(v, v_mul(twice, twice));
-    return v_pick(v_lt(x, v_set(0)), v_sub(v_set(0), u), u);
+    const vec size = v_abs(x), none = v_set(0);
+    const shift s = shift_of(none, v_set(EXP_LIFT), t, 0);
+    const vec lifted = v_exp(v_sub(none, size), &s, t, 0);
+    const vec seen = v_drop(v_lt(lifted, v_set(NEAR_TINY)), lifted);    /* what shows beside 1 */
+    const decay j = decay_of(v_mul(seen, v_set(real_power(-EXP_LIFT))));
+    const vec a = v_mul(over_T(size, t, 0), v_set((real)0.5)), z = square_of(a);
+    const vec near = v_fnma(size, v_mul(z, tanh_p(z)), size);
+    vec u = v_pick(v_le(a, v_set((real)0.35)), near, cap_far(&j, cap));
+    u = v_pick(v_lt(x, none), v_sub(none, u), u);
+    *slope = slope_of(&j, lifted);
+    return v_pick(v_eq(x, v_set(-INFINITY)), x, u);
 }
 
 CSM_INLINE void cap_part(elem *x, elem *slopes, ptrdiff_t lanes, vec cap, const temper *t)
@@ -37,11 +76,25 @@ static void cap_logits(void *logits, void *slopes, ptrdiff_t n, double cap)
         cap_part(x, to, n, v_set((real)cap), &t);
 }
 
+/* g times a slope. Where the slope is so small that the product may be, it is made with care. */
+CSM_INLINE vec times_slope(vec g, vec slope)
+{
+    enum { LEAST = EXP_LIFT + FRACTION_BITS + 3 - RANGE_BITS };
+    const vec least = v_set(real_power(LEAST)), down = v_set(real_power(-EXP_LIFT));
+    const mask small = v_lt(slope, least);
+    const vec plain = v_mul(g, v_mul(v_max(least, slope), down));
+    if (!RARELY(m_any(small)))
+        return plain;
+    const vec scaled = v_unscale(v_mul(v_mul(g, v_set(real_power(RANGE_BITS - EXP_LIFT))), slope));
+    const mask fits = v_lt(v_abs(g), v_set(real_power(EXP_LIFT - 4)));
+    return v_pick(small, v_pick(fits, scaled, v_mul(v_mul(g, down), slope)), plain);
+}
+
 /* 0 of an ignored row, whatever its logits are. */
 CSM_INLINE void uncap_part(elem *g, const elem *slopes, ptrdiff_t lanes)
 {
     const vec v = load_part(g, lanes);
-    store_part(g, v_keep(v_ne(v, v_set(0)), v_mul(v, load_part(slopes, lanes))), lanes);
+    store_part(g, v_keep(v_ne(v, v_set(0)), times_slope(v, load_part(slopes, lanes))), lanes);
 }
 
 static void uncap_gradient(void *gradient, const void *slopes, ptrdiff_t n)

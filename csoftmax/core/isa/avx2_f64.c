@@ -11,6 +11,7 @@ TARGET_BEGIN("avx2,fma,f16c")
 #include "../math/wide_f64.h"
 #include "../math/exp_f64.h"
 #include "../math/log1p_f64.h"
+#include "../math/tanh_f64.h"
 #include "../engine.h"
 TARGET_END
 #endif

@@ -10,6 +10,7 @@ TARGET_BEGIN("avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx2,fma,f16c")
 #include "../math/two_sum.h"
 #include "../math/exp_f32.h"
 #include "../math/log1p_f32.h"
+#include "../math/tanh_f32.h"
 #include "../engine.h"
 TARGET_END
 #endif

@@ -9,4 +9,5 @@ SMALL_CODE
 #include "../math/two_sum.h"
 #include "../math/exp_f32.h"
 #include "../math/log1p_f32.h"
+#include "../math/tanh_f32.h"
 #include "../engine.h"

@@ -10,4 +10,5 @@ SMALL_CODE
 #include "../math/wide_f64.h"
 #include "../math/exp_f64.h"
 #include "../math/log1p_f64.h"
+#include "../math/tanh_f64.h"
 #include "../engine.h"

@@ -1,94 +1,194 @@
-"""What options cost: every kind of call that is not plain, ns per element of x, beside the plain one. One thread.
+"""What each unusual layout, option, dtype and kind of numbers costs beside its plain call, and what it may cost.
 
-python bench/options.py [float32|float64]
+python bench/options.py [--quick] [--dtype float32] [--only PATTERN]
+
+On one thread the two calls of a cell take turns in one process, and the least time of many turns counts. A plain call
+is shown in ns per element (of the result, for Jacobians), the others as their ratio to it. The status is 1 if a ratio
+is above its allowance. A plain call has the computing dtype and the shape of the unusual ones, and all its arrays have
+the memory order of the logits. That of every second row or class computes a copy of them.
 """
 
+import argparse
+import re
 import sys
 import timeit
+from typing import NamedTuple
 
 import blas  # noqa: F401
 import numpy as np
+from option_arrays import CONVERSIONS, names
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress
 from rich.table import Column, Table
 
 import csoftmax
 
-SHAPES = {"(10000, 10)": ((10000, 10), -1), "(4096, 128)": ((4096, 128), -1), "(1024, 1000)": ((1024, 1000), -1),
-          "(10, 100000), axis 0": ((10, 100000), 0)}
-GRADIENT = "cross_entropy(x, {}, axis, return_grad=True, out=y{})"
-CALLS = [
-    ("softmax", "softmax(x, axis, out=y)"),
-    ("  temperature=2", "softmax(x, axis, temperature=2.0, out=y)"),
-    ("  temperature per row", "softmax(x, axis, temperature=T, out=y)"),
-    ("  where", "softmax(x, axis, where=mask, out=y)"),
-    ("  x of the other dtype", "softmax(other, axis, out=y)"),
-    ("  classes backwards", "softmax(x[back], axis, out=y)"),
-    ("logsumexp", "logsumexp(x, axis)"),
-    ("  where", "logsumexp(x, axis, where=mask)"),
-    ("  b", "logsumexp(x, axis, b=b)"),
-    ("softmax_entropy", "softmax_entropy(x, axis)"),
-    ("loss and gradient, labels", GRADIENT.format("label", "")),
-    ("  temperature per row", GRADIENT.format("label", ", temperature=T")),
-    ("  weight", GRADIENT.format("label", ", weight=weight")),
-    ("  sample_weight", GRADIENT.format("label", ", sample_weight=T")),
-    ("  label_smoothing", GRADIENT.format("label", ", label_smoothing=0.1")),
-    ("  z_loss", GRADIENT.format("label", ", z_loss=1e-4")),
-    ("  softcap", GRADIENT.format("label", ", softcap=30.0")),
-    ("loss and gradient, probabilities", GRADIENT.format("p", "")),
-    ("  label_smoothing", GRADIENT.format("p", ", label_smoothing=0.1")),
-    ("  3 labels of each row", GRADIENT.format("(index, prob)", "")),
-    ("softmax_vjp", "softmax_vjp(p, x, axis, out=y)"),
-    ("  temperature=2", "softmax_vjp(p, x, axis, temperature=2.0, out=y)"),
-    ("  temperature per row", "softmax_vjp(p, x, axis, temperature=T, out=y)"),
+SHAPES = [((10000, 10), 1), ((1024, 1000), 1), ((4096, 128), 1), ((64, 32000), 1), ((10, 100000), 0),
+          ((16, 64, 100), 1)]
+OPTION, CONVERTED, NUMBERS, SUBNORMAL = 2.0, 2.5, 1.3, 2.0
+"""Allowances; the last is that of numbers where results are subnormal."""
+TURN = 5e-4  # seconds
+
+
+class Cells(NamedTuple):
+    """A plain statement, and those beside it."""
+
+    allowance: float
+    plain: str
+    others: list
+
+
+def with_options(call, *options):
+    """A call with each of some options."""
+    return [f"{call[:-1]}, {option})" for option in options]
+
+
+def instead(call, *changes):
+    """A call with other arguments: each change is a string of old and new words, in turn."""
+    words = [change.split() for change in changes]
+    new = [dict(zip(w[::2], w[1::2], strict=True)) for w in words]
+    return [re.sub(r"\b\w+\b", lambda word, by=by: by.get(word[0], word[0]), call) for by in new]
+
+
+def in_f(call):
+    """A call of arrays in Fortran order."""
+    return instead(call, "x x_f p p_f y y_f h h_f")[0]
+
+
+SOFTMAX, LOG, LSE = "softmax(x, axis, out=y)", "log_softmax(x, axis, out=y)", "logsumexp(x, axis)"
+ENTROPY, HESSIAN = "softmax_entropy(x, axis)", "softmax_grad_hess(x, label, out=(y, h))"
+LABELS = "cross_entropy(x, label, axis, return_grad=True, out=y)"
+SOFT = "cross_entropy(x, p, axis, return_grad=True, out=y)"
+VJP, JACOBIAN = "softmax_vjp(p, x, axis, out=y)", "softmax_jacobian(few, out=square)"
+TEMPERATURES = "temperature=2", "temperature=T"
+MASKS = "where=some_classes", "where=some_rows", "where=some"
+WEIGHTS = "weight=weight", "sample_weight=T", "label_smoothing=0.1", "z_loss=1e-4", "softcap=30.0"
+CELLS = [
+    # Layouts: results in the other order, everything in Fortran order but the result, inputs backwards
+    *(Cells(OPTION, call, instead(call, "y y_f h h_f", "x rows_back", "x classes_back"))
+      for call in (SOFTMAX, LOG, LSE, LABELS, SOFT, VJP, HESSIAN)),
+    *(Cells(OPTION, in_f(call), instead(in_f(call), "y_f y h_f h"))
+      for call in (SOFTMAX, LOG, LABELS, SOFT, VJP, HESSIAN)),
+    *(Cells(OPTION, call, instead(call, "p p_f", "p p_back")) for call in (SOFT, VJP)),
+    *(Cells(OPTION, in_f(call), instead(in_f(call), "p_f p")) for call in (SOFT, VJP)),
+    Cells(OPTION, JACOBIAN, instead(JACOBIAN, "square square_f", "square square_turned", "few few_f")),
+    *(Cells(OPTION, *instead(call, f"x {kind}_copy y {kind}_y"), instead(call, f"x {kind} y {kind}_y"))
+      for call in (SOFTMAX, LSE) for kind in ("even_rows", "even_classes")),
+    *(Cells(OPTION, f"copyto(y, x); {instead(call, 'x y y z')[0]}", [f"copyto(y, x); {instead(call, 'x y')[0]}"])
+      for call in (SOFTMAX, LABELS)),
+    # Options
+    *(Cells(OPTION, call, with_options(call, *TEMPERATURES)) for call in (SOFTMAX, LABELS, SOFT, VJP)),
+    Cells(OPTION, JACOBIAN, with_options(JACOBIAN, "temperature=2", "temperature=few_T")),
+    *(Cells(OPTION, call, with_options(call, *WEIGHTS)) for call in (LABELS, SOFT)),
+    Cells(OPTION, LABELS, with_options(*instead(LABELS, "label some_labels"), "ignore_index=-7")),
+    Cells(OPTION, LABELS, instead(LABELS, "label pair2", "label pair4")),
+    Cells(1.1, LSE, with_options(LSE, "b=0.5")),
+    # Masks and dtypes
+    *(Cells(CONVERTED, call, with_options(call, *MASKS)) for call in (SOFTMAX, LSE, ENTROPY)),
+    Cells(CONVERTED, LSE, with_options(LSE, "b=b")),
+    *(Cells(CONVERTED, call, instead(call, "x swapped", "y y_swapped", "p p_swapped", "label label_swapped"))
+      for call in (SOFTMAX, LABELS, SOFT, VJP)),
+    *(Cells(CONVERTED, call, [other for kind in ("float16", "float32")
+                              for other in instead(call, f"x x_{kind}", f"y y_{kind}", f"x x_{kind} y y_{kind}")]
+            + instead(call, "x x_int8", "x x_int64", "x x_bool")) for call in (SOFTMAX, LABELS)),
+    Cells(CONVERTED, SOFTMAX, instead(SOFTMAX, "x x_float16_f")),
+    *(Cells(CONVERTED, call, instead(call, "p p_float16", "p p_float32")) for call in (SOFT, VJP)),
+    # Numbers
+    *(Cells(NUMBERS, call, instead(call, "x flat", "x peaked", "x bimodal"))
+      for call in (SOFTMAX, LOG, LSE, LABELS, SOFT)),
+    *(Cells(NUMBERS, *with_options(call, "temperature=2"), with_options(call, "temperature=100", "temperature=0.02"))
+      for call in (SOFTMAX, LOG, LABELS)),
+    *(Cells(NUMBERS, call, instead(call, "p onehot")) for call in (SOFT, VJP)),
+    Cells(NUMBERS, JACOBIAN, instead(JACOBIAN, "few few_onehot")),
 ]
-SQUARES = [
-    ("softmax_jacobian", "softmax_jacobian(p, out=square)"),
-    ("  temperature=2", "softmax_jacobian(p, temperature=2.0, out=square)"),
-    ("  temperature per row", "softmax_jacobian(p, temperature=T, out=square)"),
-]
-"""Of few classes only; ns per element of the result."""
 
 
-def names(shape, axis, dtype):
-    """What the calls name."""
-    rng = np.random.default_rng(1)
-    classes, rows = shape[axis], shape[1 + axis]
-    x = rng.standard_normal(shape).astype(dtype)
-    given = {name: getattr(csoftmax, name) for name in csoftmax.__all__}
-    return given | {
-        "x": x, "y": np.empty_like(x), "axis": axis, "p": csoftmax.softmax(3 * x, axis),
-        "mask": rng.random(shape) < 0.8, "b": rng.random(shape).astype(dtype), "T": rng.uniform(0.5, 2, rows),
-        "other": x.astype(np.float64 if dtype == np.float32 else np.float32),
-        "back": (slice(None), slice(None, None, -1)) if axis else slice(None, None, -1),
-        "label": rng.integers(0, classes, rows), "weight": rng.uniform(0.5, 2, classes),
-        "index": rng.integers(0, classes, (rows, 3)), "prob": np.full((rows, 3), 1 / 3, dtype),
-        "square": np.empty((rows, classes, classes), dtype) if classes <= 10 and axis else None,
-    }
+class Call:
+    """A statement of a cell, and the least time that one of its turns took."""
+
+    def __init__(self, statement, given):
+        self.timer, self.seconds = timeit.Timer(statement, globals=given), np.inf
+        self.timer.timeit(1)
+        self.calls = max(1, int(TURN / self.timer.timeit(1)))
+
+    def turn(self):
+        """Whether it was faster than those before, by half a percent."""
+        seconds, before = self.timer.timeit(self.calls) / self.calls, self.seconds
+        self.seconds = min(seconds, before)
+        return seconds < 0.995 * before
 
 
-def measure(statement, given, elements):
-    """ns per element, the best of nine rounds of some milliseconds."""
-    timer = timeit.Timer(statement, globals=given)
-    calls = max(1, int(2e-3 / timer.timeit(1)))
-    return 1e9 * min(timer.repeat(9, calls)) / calls / elements
+def is_known(statement, given):
+    return set(compile(statement, "cell", "exec").co_names) <= set(given)
 
 
-def main(dtype=np.float32):
+def has_subnormals(given):
+    y = given["y"]
+    return bool(np.any((y != 0) & (np.abs(y) < np.finfo(y.dtype).smallest_normal)))
+
+
+def measure(cells, given, turns):
+    """{statement: text}, and how many ratios are above their allowances; ends once so many turns brought nothing."""
+    plain = Call(cells.plain, given)
+    result = given["square" if "square" in cells.plain else "x"]
+    shown, above = {}, 0
+    for statement in cells.others:
+        if not is_known(statement, given):
+            continue
+        call = Call(statement, given)
+        subnormal = cells.allowance == NUMBERS and "out=y" in statement and has_subnormals(given)
+        allowance = SUBNORMAL if subnormal else cells.allowance
+        quiet = 0
+        while quiet < turns:
+            quiet = 0 if plain.turn() | call.turn() else quiet + 1
+        ratio = call.seconds / plain.seconds
+        above += ratio > allowance
+        shown[statement] = f"[red]{ratio:.2f} > {allowance}[/]" if ratio > allowance else f"{ratio:.2f}"
+    if shown:
+        shown[cells.plain] = f"[dim]{1e9 * plain.seconds / result.size:.3g} ns[/]"
+    return shown, above
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="two shapes of float32, fewer turns")
+    parser.add_argument("--dtype", choices=CONVERSIONS, help="one dtype; default: all")
+    parser.add_argument("--only", default="", metavar="PATTERN", help="the statements that match a regular expression")
+    asked = parser.parse_args()
     csoftmax.set_num_threads(1)
-    rows = [[what] for what, _ in (*CALLS, *SQUARES)]
-    table = Table(Column("ns per element", no_wrap=True), *SHAPES, title=f"{np.dtype(dtype)}, one thread")
-    for shape, axis in track(SHAPES.values(), transient=True):
-        given = names(shape, axis, dtype)
-        square = given["square"]
-        calls = [(statement, given["x"].size) for _, statement in CALLS]
-        calls += [(statement, square.size if square is not None else 0) for _, statement in SQUARES]
-        for row, (statement, elements) in zip(rows, calls, strict=True):
-            row.append(f"{measure(statement, given, elements):.3g}" if elements else "")
-    for row in rows:
-        table.add_row(*row)
-    Console(width=100).print(table)
+    cells = [c._replace(others=[s for s in c.others if re.search(asked.only, s)]) for c in CELLS]
+    cells = [c for c in cells if c.others]
+    shapes, turns = (SHAPES[:2], 10) if asked.quick else (SHAPES, 20)
+    dtypes, console, above = [asked.dtype] if asked.dtype else ["float32"] if asked.quick else CONVERSIONS, Console(), 0
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("", total=len(dtypes) * len(shapes) * len(cells))
+        for dtype in dtypes:
+            columns = []
+            for shape, axis in shapes:
+                progress.update(task, description=f"{dtype} {shape}")
+                given, column = names(shape, axis, np.dtype(dtype)), {}
+                for i, c in enumerate(cells):
+                    if is_known(c.plain, given) and (dtype != "float16" or c.allowance == NUMBERS):
+                        shown, over = measure(c, given, turns)
+                        column |= {(i, statement): text for statement, text in shown.items()}
+                        above += over
+                    progress.advance(task)
+                columns.append(column)
+            console.print(table_of(dtype, cells, shapes, columns))
+    if above:
+        sys.exit(f"{above} ratios are above their allowance")
+
+
+def table_of(dtype, cells, shapes, columns):
+    heads = [f"{shape}" if axis else f"{shape}, axis 0" for shape, axis in shapes]
+    table = Table(Column(dtype, no_wrap=True), *heads, title="ratio to the plain call above, whose ns are given")
+    for i, c in enumerate(cells):
+        for statement in (c.plain, *c.others):
+            entries = [column.get((i, statement), "") for column in columns]
+            if any(entries):
+                table.add_row(("" if statement == c.plain else "  ") + statement, *entries)
+    return table
 
 
 if __name__ == "__main__":
-    main(*(np.dtype(name) for name in sys.argv[1:]))
+    main()

@@ -44,3 +44,65 @@ def test_softcap_of_many_rows(csm, shape, axis):
     capped_loss, capped_gradient = csm.cross_entropy(3 * np.tanh(x / 3), labels, **options)
     same(loss, capped_loss, loss)
     same(gradient, capped_gradient / np.cosh(x / 3) ** 2, 10.0)
+
+
+def lain(values, how):
+    """A copy of an array that lies otherwise in memory."""
+    if how == "F":
+        return np.asfortranarray(values)
+    if how == "swapped":
+        return values.astype(values.dtype.newbyteorder())
+    step = (slice(None, None, 2 if how == "strided" else -1),) * values.ndim
+    room = np.zeros([n * abs(s.step) for n, s in zip(values.shape, step, strict=True)], values.dtype)
+    room[step] = values
+    return room[step]
+
+
+ways = pytest.mark.parametrize("how", ["F", "swapped", "strided", "backwards"])
+CALLS = {
+    "softmax": lambda csm, x, g, axis, y: csm.softmax(x, axis, out=y),
+    "softmax_vjp": lambda csm, x, g, axis, y: csm.softmax_vjp(g, x, axis, out=y),
+    "cross_entropy": lambda csm, x, g, axis, y: csm.cross_entropy(x, g, axis, return_grad=True, out=y)[1],
+}
+
+
+@ways
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@large
+def test_layouts_of_many_rows(csm, shape, axis, dtype, call, how):
+    """One array after another that lies otherwise than the rest, the result among them."""
+    x, g = logits(*shape, dtype=dtype), csm.softmax(2 * logits(*shape), axis).astype(dtype)
+    expected = CALLS[call](csm, x, g, axis, None)
+    eps = np.finfo(dtype).eps
+    for i in range(3):
+        arrays = [x, g, np.zeros_like(x)]
+        arrays[i] = lain(arrays[i], how)
+        result = CALLS[call](csm, arrays[0], arrays[1], axis, arrays[2])
+        assert result is arrays[2]
+        np.testing.assert_allclose(result, expected, rtol=8 * eps, atol=8 * eps * np.abs(expected).max())
+
+
+@ways
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("shape", [(3000, 10), (3, 5, 70), (100, 130), (4, 400), (2, 1100), (7, 1)], ids=str)
+def test_jacobians_into_any_layout(csm, shape, dtype, how):
+    p = csm.softmax(logits(*shape)).astype(dtype)
+    expected = csm.softmax_jacobian(p)
+    for order in [(0, 1, 2), (0, 2, 1), (1, 2, 0), (2, 0, 1)]:
+        inner = np.zeros((*p.shape[:-2], *[expected.shape[-3:][i] for i in order]), dtype)
+        out = np.moveaxis(lain(inner, how), (-3, -2, -1), [k - 3 for k in order])
+        assert csm.softmax_jacobian(p, out=out) is out
+        np.testing.assert_array_equal(out, expected)
+        np.testing.assert_array_equal(csm.softmax_jacobian(lain(p, how), out=out), expected)
+
+
+@pytest.mark.parametrize("shape", [(700, 10), (90, 1000)], ids=str)
+def test_masks_that_stand_still(csm, shape):
+    """A mask of classes, of rows, of one number, as the whole mask."""
+    x, rng = logits(*shape), np.random.default_rng(0)
+    for where in (rng.random((1, shape[1])) < 0.5, rng.random((shape[0], 1)) < 0.5, np.array([[True]])):
+        for a in (x, np.asfortranarray(x)):
+            for function in (csm.softmax, csm.logsumexp, csm.softmax_entropy):
+                whole = np.broadcast_to(where, shape).copy()
+                np.testing.assert_array_equal(function(a, -1, where=where), function(a, -1, where=whole))

@@ -35,32 +35,115 @@ static int is_half(csm_dtype dtype) { return dtype == CSM_F16 || dtype == CSM_BF
 
 static ptrdiff_t at_most(ptrdiff_t most, ptrdiff_t count) { return count < most ? count : most; }
 
-/* Copies a number that need not be aligned, turning its bytes around if asked. */
-static inline void fetch(void *to, const char *from, size_t size, int swapped)
+/* Numbers of one dtype that lie anywhere: `stride` bytes apart, and lines of them `step` bytes apart. */
+typedef struct { char *at; ptrdiff_t stride, step; } place;
+
+/* From a number of an array to what is to be fetched while it is read: about as far ahead, of the same line or of later
+   ones. */
+enum { AHEAD = 1024 };
+
+static ptrdiff_t ahead_of(place a, ptrdiff_t lines)
 {
-    memcpy(to, from, size);
-    if (swapped)
-        for (size_t i = 0; i < size / 2; i++) {
-            char *c = to, t = c[i];
-            c[i] = c[size - 1 - i];
-            c[size - 1 - i] = t;
-        }
+    const ptrdiff_t step = lines > 1 && a.step ? a.step : a.stride, size = step < 0 ? -step : step;
+    return size ? step * ((AHEAD + size - 1) / size) : 0;
 }
 
-#define MOVE(bytes)                                             \
-    for (ptrdiff_t i = 0; i < count; i++)                       \
-        fetch(dst + i * step, src + i * stride, bytes, swapped)
+#define MOVE(bytes) memcpy(dst + k * to.stride, src + k * from.stride, bytes)
 
-/* `count` numbers of `size` bytes, `stride` bytes apart at src and `step` at dst. */
-static void move(char *dst, ptrdiff_t step, const char *src, ptrdiff_t stride,
-                 ptrdiff_t size, int swapped, ptrdiff_t count)
+/* Four at a time: an address that waits for the one before takes longer than the number. */
+#define MOVE_LINES(bytes)                                       \
+    for (ptrdiff_t j = 0; j < lines; j++) {                     \
+        char *dst = to.at + j * to.step;                        \
+        const char *src = from.at + j * from.step;              \
+        ptrdiff_t left = count;                                 \
+        for (; left >= 4; left -= 4, dst += 4 * to.stride, src += 4 * from.stride) { \
+            __builtin_prefetch(src + read);                     \
+            __builtin_prefetch(dst + written, 1);               \
+            _Pragma("GCC unroll 4") for (int k = 0; k < 4; k++) \
+                MOVE(bytes);                                    \
+        }                                                       \
+        for (int k = 0; k < left; k++)                          \
+            MOVE(bytes);                                        \
+    }                                                           \
+    break
+
+/* Continues at `to` what its first `done` bytes are, up to `bytes`. */
+static void repeat(char *to, ptrdiff_t done, ptrdiff_t bytes)
 {
-    switch (size) {
-    case 1: MOVE(1); break;
-    case 2: MOVE(2); break;
-    case 4: MOVE(4); break;
-    default: MOVE(8);
+    for (ptrdiff_t more; done < bytes; done += more) {
+        more = at_most(done, bytes - done);
+        memcpy(to + done, to, (size_t)more);
     }
+}
+
+/* Lines of numbers of `size` bytes. What stands still in `from` is read once. */
+static void move(place to, place from, ptrdiff_t size, ptrdiff_t count, ptrdiff_t lines)
+{
+    if (size == 1 && to.stride == 1 && from.stride == 0) {
+        for (ptrdiff_t j = 0; j < lines; j++)
+            memset(to.at + j * to.step, from.at[j * from.step], (size_t)count);
+        return;
+    }
+    if (from.step == 0 && lines > 1 && to.stride == size && to.step == count * size) {
+        move(to, from, size, count, 1);
+        repeat(to.at, count * size, lines * count * size);
+        return;
+    }
+    if (to.stride == size && from.stride == size) {
+        for (ptrdiff_t j = 0; j < lines; j++)
+            memcpy(to.at + j * to.step, from.at + j * from.step, (size_t)(count * size));
+        return;
+    }
+    const int backwards = (to.stride == size && from.stride == -size) || (to.stride == -size && from.stride == size);
+    if (backwards && size >= 4) {
+        const csm_table *const table = csm_table_of(size == 4 ? CSM_F32 : CSM_F64);
+        const ptrdiff_t last = (count - 1) * size;
+        for (ptrdiff_t j = 0; j < lines; j++)
+            table->reverse(to.at + j * to.step - (to.stride < 0 ? last : 0),
+                           from.at + j * from.step - (from.stride < 0 ? last : 0), count);
+        return;
+    }
+    const ptrdiff_t read = ahead_of(from, lines), written = ahead_of(to, lines);
+    switch (size) {
+    case 1: MOVE_LINES(1);
+    case 2: MOVE_LINES(2);
+    case 4: MOVE_LINES(4);
+    default: MOVE_LINES(8);
+    }
+}
+
+#define SWAP(turned)                                            \
+    do {                                                        \
+        ptrdiff_t k = 0;                                        \
+        for (; k + CSM_LINE <= bytes; k += CSM_LINE) {          \
+            __builtin_prefetch(src + k + AHEAD);                \
+            _Pragma("GCC unroll 8") for (int i = 0; i < CSM_LINE; i += 8) { \
+                uint64_t v;                                     \
+                memcpy(&v, src + k + i, sizeof v);              \
+                v = turned;                                     \
+                memcpy(dst + k + i, &v, sizeof v);              \
+            }                                                   \
+        }                                                       \
+        for (; k < bytes; k += 8) {                             \
+            const size_t some = (size_t)at_most(8, bytes - k);  \
+            uint64_t v = 0;                                     \
+            memcpy(&v, src + k, some);                          \
+            v = turned;                                         \
+            memcpy(dst + k, &v, some);                          \
+        }                                                       \
+    } while (0)
+
+/* The bytes of adjacent numbers turned around, of all at once that 8 bytes hold. */
+static void swap(char *dst, const char *src, ptrdiff_t size, ptrdiff_t count)
+{
+    const uint64_t low = 0x00ff00ff00ff00ff;
+    const ptrdiff_t bytes = count * size;
+    if (size == 2)
+        SWAP((v & low) << 8 | (v >> 8 & low));
+    else if (size == 4)
+        SWAP(__builtin_bswap64(v) << 32 | __builtin_bswap64(v) >> 32);
+    else
+        SWAP(__builtin_bswap64(v));
 }
 
 /* `a` to float, but where that is inexact to its neighbour of odd last bit: rounded on to fewer bits, it gives what
@@ -154,45 +237,59 @@ static void convert(char *restrict dst, csm_dtype to, const char *restrict src, 
     }
 }
 
-void csm_read(void *dst, csm_dtype to, const char *src, csm_dtype from, int swapped, ptrdiff_t stride, ptrdiff_t count)
+/* A part of a line, of at most BATCH numbers unless one step takes them from one end to the other. */
+static void convert_part(const csm_lines *to, char *dst, const csm_lines *from, char *src, ptrdiff_t count)
 {
-    const ptrdiff_t size = csm_itemsize(from), step = csm_itemsize(to);
-    if (stride == size && !swapped)
-        convert(dst, to, src, from, count);
-    else if (from == to)
-        move(dst, step, src, stride, size, swapped, count);
+    const ptrdiff_t size = csm_itemsize(from->dtype), wide = csm_itemsize(to->dtype);
+    const int converts = to->dtype != from->dtype;      /* else the bytes turn around */
+    char gathered[BATCH * sizeof(double)], made[BATCH * sizeof(double)];
+    char *const result = to->stride != wide || (converts && to->swapped) ? made : dst;
+    if (from->stride != size) {
+        move((place){gathered, size, 0}, (place){src, from->stride, 0}, size, count, 1);
+        src = gathered;
+    }
+    if (converts && from->swapped) {
+        swap(gathered, src, size, count);
+        src = gathered;
+    }
+    if (converts)
+        convert(result, to->dtype, src, from->dtype, count);
     else
-        for (ptrdiff_t i = 0; i < count; i += BATCH) {
-            const ptrdiff_t n = at_most(BATCH, count - i);
-            char batch[BATCH * sizeof(double)];
-            move(batch, size, src + i * stride, stride, size, swapped, n);
-            convert((char *)dst + i * step, to, batch, from, n);
+        swap(result, src, size, count);
+    if (converts && to->swapped)
+        swap(made, made, wide, count);
+    if (result == made)
+        move((place){dst, to->stride, 0}, (place){made, wide, 0}, wide, count, 1);
+}
+
+void csm_convert(csm_lines to, csm_lines from, ptrdiff_t count, ptrdiff_t lines)
+{
+    const ptrdiff_t size = csm_itemsize(from.dtype), wide = csm_itemsize(to.dtype);
+    if (lines > 1 && to.step == count * to.stride && from.step == count * from.stride) {
+        count *= lines;
+        lines = 1;
+    }
+    if (to.dtype == from.dtype && to.swapped == from.swapped) {
+        move((place){to.data, to.stride, to.step}, (place){from.data, from.stride, from.step}, size, count, lines);
+        return;
+    }
+    const int swaps = to.dtype != from.dtype && (from.swapped || to.swapped);
+    const int direct = from.stride == size && to.stride == wide && !swaps;
+    for (ptrdiff_t j = 0; j < lines; j++, to.data += to.step, from.data += from.step)
+        for (ptrdiff_t i = 0, n; i < count; i += n) {
+            n = direct ? count : at_most(BATCH, count - i);
+            convert_part(&to, to.data + i * to.stride, &from, from.data + i * from.stride, n);
         }
 }
 
-void csm_write(char *dst, csm_dtype to, int swapped, ptrdiff_t stride, const void *src, csm_dtype from, ptrdiff_t count)
-{
-    const ptrdiff_t size = csm_itemsize(to), step = csm_itemsize(from);
-    if (stride == size && !swapped)
-        convert(dst, to, src, from, count);
-    else if (from == to)
-        move(dst, stride, src, step, size, swapped, count);
-    else
-        for (ptrdiff_t i = 0; i < count; i += BATCH) {
-            const ptrdiff_t n = at_most(BATCH, count - i);
-            char batch[BATCH * sizeof(double)];
-            convert(batch, to, (const char *)src + i * step, from, n);
-            move(dst + i * stride, stride, batch, size, size, swapped, n);
-        }
-}
-
-/* By bits: a branch would be foreseen as badly as a mask is random, and of a comparison gcc makes no vectors here. */
+/* By bits: a branch would be foreseen as badly as a mask is random, and of a comparison gcc makes no vectors here. Any
+   byte of a mask but 0 is true. */
 #define HIDE(bits, many)                                                        \
     for (ptrdiff_t i = 0; i < (many); i++, x += sizeof(bits)) {                 \
-        const bits keep = -((bits)((unsigned char)*where++ + 255) >> 8);        \
+        const unsigned char any = (unsigned char)*where++, one = any < 1 ? any : 1; \
         bits a;                                                                 \
         memcpy(&a, x, sizeof a);                                                \
-        a = (a & keep) | (hidden & ~keep);                                      \
+        a = hidden ^ ((a ^ hidden) & -(bits)one);                               \
         memcpy(x, &a, sizeof a);                                                \
     }
 

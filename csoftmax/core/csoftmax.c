@@ -81,7 +81,7 @@ static void compute_block(const plan *p, ptrdiff_t first, ptrdiff_t rows, char *
         .scale = p->scale, .scale_rest = p->scale_rest, .loss_scale = g->weight_scale, .team = team,
     };
     p->table->kernel[c->op][p->layout](&block);
-    csm_stage_out(p, scratch, far, at, results, rows);
+    csm_stage_out(p, scratch, far, at, results, within, rows);
 }
 
 /* Piece i of the current slice. */
@@ -143,7 +143,8 @@ static ptrdiff_t rows_of_piece(const plan *p)
     if (p->threads == 1)
         return rows;
     const ptrdiff_t even = ceil_div(rows, (ptrdiff_t)p->threads * PIECES_PER_THREAD);
-    const ptrdiff_t size = even > least ? even : least, grain = size > 2 * ROW_GRAIN ? ROW_GRAIN : grain_of(p);
+    const ptrdiff_t size = even > least ? even : least, most = size > 2 * ROW_GRAIN ? ROW_GRAIN : 1;
+    const ptrdiff_t grain = most > grain_of(p) ? most : grain_of(p);
     return ceil_div(size, grain) * grain;
 }
 

@@ -5,7 +5,8 @@
 
 /* Rows along of few classes, in one vector each or in two: V_LANES rows share the steps of their sums over lanes. A
    pass runs over several times as many before the next: a step waits for the one before it, but not for its
-   neighbours. The first copies p and g to where a row begins a cache line. Rows are a multiple of V_LANES; T is 1. */
+   neighbours. The first copies p and g to where a row begins a cache line. Rows are a multiple of V_LANES, and have
+   one temperature. */
 CSM_INLINE void products_short(const csm_block *b, const product_job *j, int vectors)
 {
     enum { ROWS = TILE_ROWS };
@@ -40,25 +41,28 @@ CSM_INLINE void products_short(const csm_block *b, const product_job *j, int vec
         for (ptrdiff_t k = 0; k < rows; k += V_LANES) {
             EACH_ROW(r) {
                 const vec *pk = p + (k + r) * vectors, *gk = g + (k + r) * vectors, pivot = v_set(c[k + r]);
-                vec h = height(j, gk[0], pivot);
+                vec h = term(j, gk[0], pivot);
                 fold[r] = j->op == LOG_VJP ? h : v_mul(pk[0], h);
                 if (vectors > 1) {
-                    h = height(j, gk[1], pivot);
+                    h = term(j, gk[1], pivot);
                     fold[r] = j->op == LOG_VJP ? v_add(h, fold[r]) : v_fma(pk[1], h, fold[r]);
                 }
             }
             FOLD_EACH(fold, v_add)
-            v_put(sum + k, fold[0]);
-            if (m_any(doubtful(fold[0])))
-                for (ptrdiff_t r = k; r < k + V_LANES; r++)
-                    if (m_any(doubtful(v_set(sum[r]))))
-                        sum[r] = v_first(row_again(j, b, row + r, v_set(c[r])));
+            v_put(sum + k, total(j, w_of(fold[0])));
+            if (m_any(doubtful(fold[0]))) {
+                real terms[V_LANES];
+                v_put(terms, fold[0]);
+                for (ptrdiff_t r = 0; r < V_LANES; r++)
+                    if (m_any(doubtful(v_set(terms[r]))))
+                        sum[k + r] = v_first(total(j, row_again(j, b, row + k + r, v_set(c[k + r]))));
+            }
         }
         for (ptrdiff_t r = 0; r < rows; r++, y += b->ys) {
             const vec *pk = p + r * vectors, *gk = g + r * vectors, pivot = v_set(c[r]), s = v_set(sum[r]);
             if (vectors > 1)
-                v_store(y, entry(j, pk[1], height(j, gk[1], pivot), s));
-            v_store_n(y + end, entry(j, pk[0], height(j, gk[0], pivot), s), left);
+                v_store(y, entry(j, pk[1], quotient(j, term(j, gk[1], pivot)), s));
+            v_store_n(y + end, entry(j, pk[0], quotient(j, term(j, gk[0], pivot)), s), left);
         }
     }
 }
@@ -67,8 +71,9 @@ CSM_INLINE void products_short(const csm_block *b, const product_job *j, int vec
 enum { TURNED_PRODUCT = 16, FEW_PRODUCT = 2 * V_LANES < 16 ? 2 * V_LANES : 16 };
 
 /* The rows that do not fill V_LANES go through a copy that does. */
-CSM_INLINE void products_few(const csm_block *b, const product_job *j)
+CSM_INLINE void products_few(const csm_block *b, const product_job *j, temper *t)
 {
+    (void)t;
     elem x[FEW_PRODUCT * V_LANES] = {0}, g[FEW_PRODUCT * V_LANES] = {0};
     const ptrdiff_t n = b->n, over = b->rows % V_LANES, row = b->rows - over;
     csm_block whole = *b, rest = *b;
@@ -92,43 +97,38 @@ CSM_INLINE void products_few(const csm_block *b, const product_job *j)
         memcpy((elem *)b->y + (row + r) * b->ys, x + r * n, (size_t)n * sizeof *x);
 }
 
+/* t: the temperature, or those of V_LANES rows. */
 #define PRODUCT(name, products, op)                                     \
     static void name(const csm_block *b)                                \
     {                                                                   \
+        temper t[1 + V_LANES];                                          \
         if (csm_is_unit(b)) {                                           \
-            product_job j = {op, 1, unit_temper()};                     \
-            products(b, &j);                                            \
+            t[0] = unit_temper();                                       \
+            products(b, &(product_job){op, 1, t}, t);                   \
         } else {                                                        \
-            product_job j = {op, 0, temper_of(b->temperature)};         \
-            products(b, &j);                                            \
+            t[0] = temper_of(b->temperature);                           \
+            products(b, &(product_job){op, 0, t}, t);                   \
         }                                                               \
-    }
-
-#define SHORT_PRODUCT(name, op)                         \
-    static void name(const csm_block *b)                \
-    {                                                   \
-        const product_job j = {op, 1, unit_temper()};   \
-        products_few(b, &j);                            \
     }
 
 PRODUCT(vjp_wide, products_wide, VJP)
 PRODUCT(vjp_across, products_across, VJP)
-SHORT_PRODUCT(vjp_short, VJP)
+PRODUCT(vjp_short, products_few, VJP)
 PRODUCT(log_jvp_wide, products_wide, LOG_JVP)
 PRODUCT(log_jvp_across, products_across, LOG_JVP)
-SHORT_PRODUCT(log_jvp_short, LOG_JVP)
+PRODUCT(log_jvp_short, products_few, LOG_JVP)
 PRODUCT(log_vjp_wide, products_wide, LOG_VJP)
 PRODUCT(log_vjp_across, products_across, LOG_VJP)
-SHORT_PRODUCT(log_vjp_short, LOG_VJP)
+PRODUCT(log_vjp_short, products_few, LOG_VJP)
 
 /* Rows along of so few classes are turned as whole vectors: 4, 3 or none, at 16, 8 or 4 lanes. */
 enum { PACKED_PRODUCT = V_LANES / 2 - 1 < MOST_PACKED ? V_LANES / 2 - 1 : MOST_PACKED };
 
-/* Rows along: short ones together where T = 1, else turned. */
+/* Rows along: short ones together, or turned where they have a temperature each. */
 CSM_INLINE void choose(const csm_block *b, csm_kernel *wide, csm_kernel *together, csm_kernel *across)
 {
     const int few = V_LANES > 1 && b->all_rows >= V_LANES;
-    if (few && csm_is_unit(b) && b->n > PACKED_PRODUCT && b->n <= FEW_PRODUCT)
+    if (few && !b->temperatures && b->n > PACKED_PRODUCT && b->n <= FEW_PRODUCT)
         together(b);
     else if (few && b->n <= TURNED_PRODUCT)
         turned(b, across);

@@ -14,6 +14,7 @@
 #include "halves.h"
 #include "inrange.h"
 #include "turn.h"
+#include "transpose.h"
 #include "products.h"
 #include "derivatives.h"
 #include "jacobian.h"

@@ -138,6 +138,6 @@ const csm_table CSM_TABLE = {
         [CSM_LOG_VJP] = {log_vjp_along, log_vjp_across},
         [CSM_LOG_JVP] = {log_jvp_along, log_jvp_across},
     },
-    cap_logits, uncap_gradient, check_labels,
+    cap_logits, uncap_gradient, check_labels, transpose, reverse,
     CONVERSIONS
 };

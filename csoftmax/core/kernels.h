@@ -87,6 +87,9 @@ typedef struct {
     void (*cap)(void *x, void *slopes, ptrdiff_t n, double cap);    /* x = cap tanh(x/cap); NULL: no slopes */
     void (*uncap)(void *g, const void *slopes, ptrdiff_t n);        /* g = g times them                     */
     csm_check_labels *check_labels;
+    void (*transpose)(void *to, ptrdiff_t ts, const void *from, ptrdiff_t fs, ptrdiff_t rows, ptrdiff_t n);
+                                                /* to[j ts + i] = from[i fs + j], i < rows, j < n */
+    void (*reverse)(void *to, const void *from, ptrdiff_t n);           /* to[n - 1 - i] = from[i] */
     csm_widen *widen[2];        /* of dtype CSM_F16 + i; NULL in the float64 instances */
     csm_narrow *narrow[2];
 } csm_table;

@@ -77,41 +77,79 @@ static int is_plain(const plan *p, int k)
     return 1;
 }
 
+/* Rows that are staged at a time where those of an operand lie side by side: whole cache lines of them, or one by one
+   where these take more than there may be. */
+static ptrdiff_t grain_for(const plan *p)
+{
+    const ptrdiff_t each = p->call->op == CSM_JACOBIAN ? p->n : 1;      /* rows of a Jacobian go together */
+    ptrdiff_t bytes = 0, grain = ROW_GRAIN;
+    int beside = each > 1 && p->staged[Y] && p->run_axes > 1;
+    for (int k = 0; k < WHERE; k++)
+        if (p->staged[k]) {
+            bytes += each * p->n * csm_itemsize(p->call->dtype);
+            beside |= each == 1 && lies_across(row_stride(p, k), line_stride(p, k), p->run, p->n);
+        }
+    while (grain > 1 && grain * bytes > MOST_STAGE_BYTES)
+        grain /= 2;
+    if (p->layout == CSM_ACROSS)
+        return ROW_GRAIN;
+    return beside && (each > 1 || grain * csm_itemsize(p->call->dtype) >= CSM_LINE) ? grain * each : 1;
+}
+
+/* Along where every operand has adjacent classes, or as many of them as have adjacent rows; else across, if there are
+   enough rows and their scratch is small enough. */
 static void choose_layout(plan *p)
 {
     const csm_call *c = p->call;
     const ptrdiff_t size = csm_itemsize(c->dtype);
-    const int changes = c->where.data || c->softcap != 0;       /* x and y */
-    int along = p->classes.ndim <= 1, plain[OPERANDS], adjacent[OPERANDS];
-    int across = along && p->table->kernel[c->op][CSM_ACROSS], others = 0, arrays = 0;
+    const int changes[OPERANDS] = {[X] = c->where.data || c->softcap != 0, [Y] = c->softcap != 0 && c->y.data};
+    const int one_axis = p->classes.ndim <= 1;
+    int all = 1, votes = 0, others = 0, arrays = 0, adjacent[OPERANDS], beside[OPERANDS], plain[OPERANDS];
     for (int k = 0; k < WHERE; k++) {
-        plain[k] = !p->operand[k].data || is_plain(p, k);
-        adjacent[k] = p->n <= 1 || class_stride(p, k) == size;
-        if (p->operand[k].data) {
-            along = along && plain[k] && adjacent[k];
-            across = across && row_stride(p, k) == csm_itemsize(p->operand[k].dtype);
-            others += !plain[k] || (changes && (k == X || k == Y));
-            arrays++;
-        }
+        const csm_array *const a = &p->operand[k];
+        plain[k] = adjacent[k] = beside[k] = 1;
+        if (!a->data)
+            continue;
+        const ptrdiff_t native = csm_itemsize(a->dtype);
+        plain[k] = is_plain(p, k);
+        adjacent[k] = one_axis && (p->n <= 1 || class_stride(p, k) == native);
+        beside[k] = row_stride(p, k) == native;
+        votes += (distance(row_stride(p, k)) == native) - (p->n <= 1 || distance(line_stride(p, k)) == native);
+        others += !plain[k] || !beside[k] || changes[k];
+        all &= plain[k] && adjacent[k];
+        arrays++;
     }
-    across = across && (c->dtype == CSM_F64 || p->n <= MOST_ACROSS);
-    across = across && (!others || p->n <= MOST_STAGE_BYTES / (others * size * ROW_GRAIN));
-    p->layout = !along && across && 2 * p->run >= p->table->lanes ? CSM_ACROSS : CSM_ALONG;
-    p->staged[WHERE] = 0;
+    const int across = one_axis && votes > 0 && p->table->kernel[c->op][CSM_ACROSS]
+                       && (c->dtype == CSM_F64 || p->n <= MOST_ACROSS)
+                       && (!others || p->n <= MOST_STAGE_BYTES / (others * size * ROW_GRAIN));
+    p->layout = !all && across && 2 * p->run >= p->table->lanes ? CSM_ACROSS : CSM_ALONG;
     const int aliases = p->layout == CSM_ACROSS && p->n > ALIASED && distance(class_stride(p, X)) % PAGE == 0
                         && p->n <= MOST_STAGE_BYTES / (arrays * size * ROW_GRAIN);
     for (int k = 0; k < WHERE; k++)
-        p->staged[k] = !plain[k] || (aliases && p->operand[k].data) || (p->layout == CSM_ALONG && p->operand[k].data
-                                     && !(adjacent[k] && p->classes.ndim <= 1));
-    p->staged[X] |= changes;
-    p->staged[Y] |= changes && c->y.data;
+        p->staged[k] = !plain[k] || (aliases && p->operand[k].data)
+                       || !(p->layout == CSM_ALONG ? adjacent[k] : beside[k]) || changes[k];
+    p->staged[WHERE] = 0;
 }
 
-/* Jacobians whose rows follow each other evenly make one run; x stands still within each and moves between them. */
+/* A Jacobian is symmetric: of the strides of its rows and its columns the larger one may lead from row to row. */
+static void turn_jacobians(plan *p)
+{
+    ptrdiff_t *const row = &p->rows.stride[Y][p->rows.ndim - 1], *const column = &p->classes.stride[Y][0];
+    if (p->n > 1 && distance(*row) < distance(*column)) {
+        const ptrdiff_t smaller = *row;
+        *row = *column;
+        *column = smaller;
+    }
+}
+
+/* Jacobians whose rows follow each other evenly make one run; x stands still within each and moves between them. So do
+   those that lie side by side, of which scratch holds several. */
 static void join_jacobians(plan *p)
 {
     const int last = p->rows.ndim - 1;
-    if (p->rows.stride[Y][last - 1] == p->rows.stride[Y][last] * p->n) {
+    const ptrdiff_t *const stride = p->rows.stride[Y], least = 2 * p->n * p->n * csm_itemsize(p->call->dtype);
+    const int beside = lies_across(stride[last - 1], class_stride(p, Y), p->rows.shape[last - 1], p->n);
+    if (p->staged[Y] ? beside && least <= MOST_STAGE_BYTES : stride[last - 1] == stride[last] * p->n) {
         p->run *= p->rows.shape[last - 1];
         p->run_axes = 2;
     }
@@ -146,8 +184,9 @@ static void measure_stage(plan *p)
     const ptrdiff_t slopes = p->call->softcap != 0 && p->call->y.data && !is_long ? p->n * size : 0;
     const ptrdiff_t mask = p->call->where.data && !(is_long && line) ? p->n : 0;
     const ptrdiff_t row = numbers * size + slopes + mask;
-    const ptrdiff_t fit = row ? (STAGE_BYTES - none * size) / row : 0, least = grain_of(p);
-    const ptrdiff_t most = fit >= ROW_GRAIN ? fit / ROW_GRAIN * ROW_GRAIN : fit > least ? fit : least;
+    const ptrdiff_t fit = row ? (STAGE_BYTES - none * size) / row : 0, least = p->grain;
+    const ptrdiff_t whole = least > ROW_GRAIN ? least : ROW_GRAIN;
+    const ptrdiff_t most = fit >= whole ? fit / whole * whole : fit > least ? fit : least;
     p->stage_rows = most < p->count ? most : p->count;
     const ptrdiff_t slopes_at = (p->stage_rows * numbers + none) * size, mask_at = slopes_at + p->stage_rows * slopes;
     p->slopes_at = slopes ? slopes_at : 0;
@@ -183,8 +222,11 @@ void csm_make_plan(plan *p, csm_call *c)
         p->position[row_order[i]] = position;
         position *= c->shape[row_order[i]];
     }
+    if (c->op == CSM_JACOBIAN)
+        turn_jacobians(p);
     choose_layout(p);
-    if (c->op == CSM_JACOBIAN && p->rows.ndim > 1 && !p->staged[Y])
+    if (c->op == CSM_JACOBIAN && p->rows.ndim > 1)
         join_jacobians(p);
+    p->grain = grain_for(p);
     measure_stage(p);
 }

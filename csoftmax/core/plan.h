@@ -45,6 +45,7 @@ typedef struct {
     int run_axes;                       /* axes of rows in a run: 1, or 2 of joined Jacobians */
     int layout;                         /* CSM_ALONG, CSM_ACROSS */
     int staged[OPERANDS];               /* operands that go through scratch */
+    ptrdiff_t grain;                    /* rows that go together where their numbers are adjacent; else 1 */
     ptrdiff_t stage_rows;               /* at most so many rows at a time */
     ptrdiff_t stage_bytes;              /* of scratch of one thread; PTRDIFF_MAX: more than there can be */
     ptrdiff_t slopes_at, mask_at;       /* where in it are slopes of capped logits, bytes of `where`; 0: nowhere */
@@ -82,7 +83,19 @@ static inline ptrdiff_t csm_times(ptrdiff_t a, ptrdiff_t b)
     return __builtin_mul_overflow(a, b, &product) ? PTRDIFF_MAX : product;
 }
 
+/* Its stride along the last axis of classes. */
+static inline ptrdiff_t line_stride(const plan *p, int k)
+{
+    return p->classes.ndim ? p->classes.stride[k][p->classes.ndim - 1] : 0;
+}
+
 static inline ptrdiff_t distance(ptrdiff_t stride) { return stride < 0 ? -stride : stride; }
+
+/* Whether of `lines` lines of `count` numbers the lines lie closer together than the numbers of each. */
+static inline int lies_across(ptrdiff_t step, ptrdiff_t stride, ptrdiff_t lines, ptrdiff_t count)
+{
+    return lines > 1 && count > 1 && step != 0 && distance(step) < distance(stride);
+}
 
 /* Numbers of scratch for `rows` rows of operand k. Of rows of Jacobians, each n have one x. */
 static inline ptrdiff_t staged_numbers(const plan *p, int k, ptrdiff_t rows)
@@ -104,7 +117,7 @@ static inline ptrdiff_t offset_of(ptrdiff_t index, int ndim, const ptrdiff_t *sh
 /* Threads take rows by this many, so that no two of them write to one cache line where rows are adjacent. */
 #define ROW_GRAIN 64
 
-static inline ptrdiff_t grain_of(const plan *p) { return p->layout == CSM_ACROSS ? ROW_GRAIN : 1; }
+static inline ptrdiff_t grain_of(const plan *p) { return p->grain; }
 
 /* Reads and checks all that is given per row; nothing has been written when it fails. */
 csm_status csm_take_rows(plan *p);
@@ -117,8 +130,9 @@ void csm_give_results(const plan *p);
 void csm_drop_rows(plan *p);
 
 /* `rows` rows of the arrays at `far`, to scratch where they are staged, and back; `at` is where the kernel has them.
-   x has `inputs` rows, fewer than its Jacobians. */
+   x has `inputs` rows, fewer than its Jacobians, of which the first row is row `within` of one. */
 void csm_stage_in(const plan *p, char *scratch, char *const far[], char *at[], ptrdiff_t inputs, ptrdiff_t rows);
-void csm_stage_out(const plan *p, char *scratch, char *const far[], char *const at[], char *results, ptrdiff_t rows);
+void csm_stage_out(const plan *p, char *scratch, char *const far[], char *const at[], char *results, ptrdiff_t within,
+                   ptrdiff_t rows);
 
 #endif

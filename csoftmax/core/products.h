@@ -7,9 +7,11 @@
 
    The g of a p of at least 1/2, the pivot c, is taken off every g first: next to one-hot g - sum p g would cancel.
 
-   Sums over a row are made four terms at a time in `real`, and of these fours in `wide`: a four is rounded by itself,
-   so that the error does not grow with the row. Rows of few classes are summed in `real`, as a tree. Where such a sum
-   may have overflowed or lost terms to underflow it is made again, all in `wide`. Measured: docs/decisions/0009. */
+   Sums over a row are those of p (g - c), or of g, and are divided by T at last: h = (g - c)/T has an error of its own.
+   They are made four terms at a time in `real`, two where T is not 1, and of these in `wide`: a four is rounded by
+   itself, so that the error does not grow with the row. Rows of few classes are summed in `real`, as a tree. Where such
+   a sum may have overflowed or lost terms to underflow it is made again, all in `wide`. Measured: docs/decisions/0009
+   and 0045. */
 enum { VJP, LOG_JVP, LOG_VJP };
 
 /* Results of so many bytes are written past the caches, if at least `lines` cache lines of them are adjacent. */
@@ -25,32 +27,48 @@ CSM_INLINE int pays_to_stream(const csm_block *b, ptrdiff_t adjacent, int lines)
 /* What is computed; `op` and `unit` (T = 1) are constants wherever these functions are inlined. */
 typedef struct {
     int op, unit;
-    temper t;
+    const temper *t;
 } product_job;
+
+/* The same for row r of V_LANES that have their own: what tempers_of leaves behind the temperatures of the lanes. */
+CSM_INLINE product_job job_of(const product_job *j, const csm_block *b, ptrdiff_t r)
+{
+    return (product_job){j->op, j->unit, !j->unit && b->temperatures ? j->t + 1 + r : j->t};
+}
 
 /* g and c are 2^-k times what they are called where T = T' 2^k is above 1: their difference overflows only where h
    does. */
-CSM_INLINE vec scaled(const product_job *j, vec g) { return j->unit ? g : v_mul(g, j->t.shrink); }
+CSM_INLINE vec scaled(const product_job *j, vec g) { return j->unit ? g : v_mul(g, j->t->shrink); }
 
 CSM_INLINE vec quotient(const product_job *j, vec v)
 {
-    vec u = v_mul(v, j->t.inv);
-    return j->unit ? v : v_add(u, quotient_rest(v, u, &j->t));
+    if (j->unit)
+        return v;
+    vec u = v_mul(v, j->t->inv);
+    return v_add(u, quotient_rest(v, u, j->t));
 }
 
-/* h = (g - c)/T. For LOG_VJP T' g/T: what is summed is divided afterwards. */
-CSM_INLINE vec height(const product_job *j, vec g, vec c)
+/* What is summed, with p or without: T' h. */
+CSM_INLINE vec term(const product_job *j, vec g, vec c)
 {
-    vec h = j->op == LOG_VJP ? g : v_sub(g, c);
-    h = j->unit ? h : v_mul(h, j->t.grow);
-    return j->op == LOG_VJP ? h : quotient(j, h);
+    const vec v = j->op == LOG_VJP ? g : v_sub(g, c);
+    return j->unit ? v : v_mul(v, j->t->grow);
+}
+
+/* A sum of terms over T'. */
+CSM_INLINE vec total(const product_job *j, wide sum)
+{
+    const vec s = w_round(sum);
+    if (j->unit)
+        return s;
+    return v_pick(v_lt(v_abs(s), v_set(INFINITY)), w_round(w_mul(sum, w_add(w_of(j->t->inv), j->t->inv_lo))), s);
 }
 
 /* An entry of y; `sum` is that of p h, or of h. h may overflow where T is tiny: 0 * inf. */
 CSM_INLINE vec entry(const product_job *j, vec p, vec h, vec sum)
 {
     if (j->op == LOG_VJP)
-        return v_fnma(p, quotient(j, sum), quotient(j, h));
+        return v_fnma(p, sum, h);
     vec v = v_sub(h, sum);
     if (j->op == LOG_JVP)
         return v;
@@ -93,9 +111,9 @@ CSM_INLINE vec g_at(const product_job *j, const strip *s, ptrdiff_t i, int u)
     return scaled(j, load_part(s->g + i * s->gs + u * V_LANES, s->lanes));
 }
 
-CSM_INLINE vec h_at(const product_job *j, const strip *s, ptrdiff_t i, int u, vec c)
+CSM_INLINE vec term_at(const product_job *j, const strip *s, ptrdiff_t i, int u, vec c)
 {
-    return height(j, g_at(j, s, i, u), c);
+    return term(j, g_at(j, s, i, u), c);
 }
 
 /* Asks for what is `ahead` of the u-th vector of a step at `a`: of p, g and y in a pass each, so that there are never
@@ -116,14 +134,6 @@ CSM_INLINE void pivot_pass(const product_job *j, const strip *s, vec *c)
         }
 }
 
-/* sum + p h, or sum + h. */
-CSM_INLINE wide add_term(const product_job *j, wide sum, vec p, vec h)
-{
-    if (j->op == LOG_VJP)
-        return w_add(sum, h);
-    return w_add_product(sum, p, j->unit ? h : v_keep(v_ne(p, v_set(0)), h));
-}
-
 /* For LOG_VJP there is no pivot pass. */
 CSM_INLINE void fetch_terms(const product_job *j, const strip *s, ptrdiff_t i, int u)
 {
@@ -132,28 +142,25 @@ CSM_INLINE void fetch_terms(const product_job *j, const strip *s, ptrdiff_t i, i
         fetch(s, s->p + i * s->ps, u, 0);
 }
 
-/* Adds p h, or h, to the sums; `found` gets the g of likely p, for which fours of vectors are searched only where there
-   is one. Fours where T = 1: h has an error of its own where not. */
+/* Adds the terms to the sums; `found` gets the g of likely p, for which fours of vectors are searched only where there
+   is one. */
 CSM_INLINE void sum_pass(const product_job *j, const strip *s, const vec *c, wide *sum, vec *found)
 {
     const vec one = v_set(1);
     ptrdiff_t i = 0;
-    for (; i < s->count && !j->unit; i++)
-        EACH(u, s->width) {
-            const vec p = p_at(s, i, u);
-            sum[u] = add_term(j, sum[u], p, h_at(j, s, i, u, c[u]));
-            found[u] = v_pick(is_likely(p), g_at(j, s, i, u), found[u]);
-        }
     for (; i + 4 <= s->count; i += 4)
         EACH(u, s->width) {
             vec h[4], p[4], four;
             EACH(k, 4) fetch_terms(j, s, i + k, u);
-            EACH(k, 4) h[k] = h_at(j, s, i + k, u, c[u]);
+            EACH(k, 4) h[k] = term_at(j, s, i + k, u, c[u]);
             if (j->op == LOG_VJP) {
                 four = v_add(v_add(h[0], h[1]), v_add(h[2], h[3]));
             } else {
                 EACH(k, 4) p[k] = p_at(s, i + k, u);
-                four = v_fma(p[3], h[3], v_fma(p[2], h[2], v_fma(p[1], h[1], v_mul(p[0], h[0]))));
+                four = v_fma(p[1], h[1], v_mul(p[0], h[0]));
+                if (!j->unit)
+                    sum[u] = w_add(sum[u], four);
+                four = v_fma(p[3], h[3], v_fma(p[2], h[2], j->unit ? four : v_set(0)));
                 if (m_any(is_likely(v_max(v_max(p[0], p[1]), v_max(p[2], p[3])))))
                     EACH(k, 4) found[u] = v_pick(is_likely(p[k]), g_at(j, s, i + k, u), found[u]);
             }
@@ -167,17 +174,23 @@ CSM_INLINE void sum_pass(const product_job *j, const strip *s, const vec *c, wid
         EACH(u, s->width) {
             vec p = j->op == LOG_VJP ? one : p_at(s, i, u);
             fetch_terms(j, s, i, u);
-            four[u] = v_fma(p, h_at(j, s, i, u, c[u]), four[u]);
+            four[u] = v_fma(p, term_at(j, s, i, u, c[u]), four[u]);
             found[u] = v_pick(is_likely(p), g_at(j, s, i, u), found[u]);
         }
-    EACH(u, s->width) sum[u] = j->unit ? w_add(sum[u], four[u]) : sum[u];
+    EACH(u, s->width) sum[u] = w_add(sum[u], four[u]);
 }
 
 /* The same for the u-th, where range matters more than time. */
 static wide sum_again(const product_job *j, const strip *s, int u, wide sum, vec c)
 {
-    for (ptrdiff_t i = 0; i < s->count; i++)
-        sum = add_term(j, sum, p_at(s, i, u), h_at(j, s, i, u, c));
+    for (ptrdiff_t i = 0; i < s->count; i++) {
+        const vec v = term_at(j, s, i, u, c);
+        const vec p = p_at(s, i, u);
+        if (j->op == LOG_VJP)
+            sum = w_add(sum, v);
+        else
+            sum = w_add_product(sum, p, j->unit ? v : v_keep(v_ne(p, v_set(0)), v));
+    }
     return sum;
 }
 
@@ -185,7 +198,8 @@ CSM_INLINE void product_pass(const product_job *j, const strip *s, const vec *c,
 {
     for (ptrdiff_t i = 0; i < s->count; i++)
         EACH(u, s->width) {
-            vec p = j->op == LOG_JVP ? c[u] : p_at(s, i, u), v = entry(j, p, h_at(j, s, i, u, c[u]), sum[u]);
+            const vec p = j->op == LOG_JVP ? c[u] : p_at(s, i, u), h = quotient(j, term_at(j, s, i, u, c[u]));
+            const vec v = entry(j, p, h, sum[u]);
             elem *y = s->y + i * s->ys + u * V_LANES;
             if (streams) {
                 v_stream(y, v);
@@ -208,11 +222,11 @@ CSM_INLINE void strips_of(const csm_block *b, ptrdiff_t row, ptrdiff_t from, str
     *last = t;
 }
 
-static vec row_again(const product_job *j, const csm_block *b, ptrdiff_t row, vec c)
+static wide row_again(const product_job *j, const csm_block *b, ptrdiff_t row, vec c)
 {
     strip whole, last;
     strips_of(b, row, 0, &whole, &last);
-    return w_round(w_hsum(sum_again(j, &last, 0, sum_again(j, &whole, 0, w_zero(), c), c)));
+    return w_hsum(sum_again(j, &last, 0, sum_again(j, &whole, 0, w_zero(), c), c));
 }
 
 /* Past the caches, the vector in which a row ends and the next begins is put together aside: a cache line that is
@@ -240,14 +254,15 @@ CSM_INLINE elem *after_row(joint *o, elem *y, ptrdiff_t left, int follows)
 }
 
 /* Rows along, one after another. */
-CSM_INLINE void products_wide(const csm_block *b, product_job *j)
+CSM_INLINE void products_wide(const csm_block *b, const product_job *all, temper *t)
 {
     const int streams = pays_to_stream(b, b->n, STREAM_LINES);
     joint o = {.held = 0};
     for (ptrdiff_t row = 0; row < b->rows; row++) {
         strip whole, last;
-        if (!j->unit && b->temperatures)
-            j->t = temper_of(b->temperatures[row]);
+        if (!all->unit && b->temperatures && row % V_LANES == 0)
+            tempers_of(t, b->temperatures + row, b->rows - row < V_LANES ? b->rows - row : V_LANES, 1);
+        const product_job of_row = job_of(all, b, row % V_LANES), *const j = &of_row;
         strips_of(b, row, 0, &whole, &last);
         vec c = v_set(0), found = v_set(-INFINITY);
         wide sum = w_zero();
@@ -259,9 +274,10 @@ CSM_INLINE void products_wide(const csm_block *b, product_job *j)
             sum_pass(j, &whole, &c, &sum, &found);
             sum_pass(j, &last, &c, &sum, &found);
         }
-        vec s = w_round(w_hsum(sum));
-        if (j->unit && m_any(doubtful(s)))
-            s = row_again(j, b, row, c);
+        sum = w_hsum(sum);
+        if (m_any(doubtful(w_round(sum))))
+            sum = row_again(j, b, row, c);
+        const vec s = total(j, sum);
         if (streams) {
             elem *const y = whole.y;
             const ptrdiff_t before = misaligned(y, V_LANES);
@@ -294,10 +310,10 @@ CSM_INLINE void products_of_lanes(const product_job *j, const strip *s, int stre
     }
     sum_pass(j, s, c, sums, found);
     EACH(u, s->width) {
-        sum[u] = w_round(sums[u]);
-        const mask again = doubtful(sum[u]);
-        if (j->unit && m_any(again))
-            sum[u] = v_pick(again, w_round(sum_again(j, s, u, w_zero(), c[u])), sum[u]);
+        const mask again = doubtful(w_round(sums[u]));
+        sum[u] = total(j, sums[u]);
+        if (m_any(again))
+            sum[u] = v_pick(again, total(j, sum_again(j, s, u, w_zero(), c[u])), sum[u]);
     }
     product_pass(j, s, c, sum, streams);
 }
@@ -319,7 +335,7 @@ CSM_INLINE ptrdiff_t rows_to_line(const csm_block *b)
 }
 
 /* Wide batches while there are so many rows, where T = 1; else, and of what is left, a vector of rows after another. */
-CSM_INLINE void products_across(const csm_block *b, product_job *j)
+CSM_INLINE void products_across(const csm_block *b, const product_job *j, temper *t)
 {
     const int width = j->unit ? WIDTH : 1;
     const ptrdiff_t head = rows_to_line(b), wide = width * V_LANES;
@@ -328,7 +344,7 @@ CSM_INLINE void products_across(const csm_block *b, product_job *j)
         const ptrdiff_t left = (row < head ? head : b->rows) - row;
         rows = left >= wide ? wide : left < V_LANES ? left : V_LANES;
         if (!j->unit && b->temperatures)
-            tempers_of(&j->t, b->temperatures + row, rows, 0);
+            tempers_of(t, b->temperatures + row, rows, 0);
         if (rows == wide) {
             const strip s = strip_across(b, row, V_LANES, width);
             products_of_lanes(j, &s, head >= 0);

@@ -3,89 +3,117 @@
 #include "plan.h"
 
 #include <math.h>
+#include <stdint.h>
 
 /* What an operand is staged as. */
 static csm_dtype staged_dtype(const plan *p, int k) { return k == WHERE ? CSM_BOOL : p->call->dtype; }
 
-/* Lines of a row: its last class axis, as often as the others have entries. */
+/* Lines of an operand: from line to line and from number to number, in the array and in scratch; in bytes. Those of
+   scratch are adjacent numbers. */
 typedef struct {
-    int outer;
-    ptrdiff_t lines, inner, bytes;
-} row_lines;
+    char *far, *near;
+    ptrdiff_t lines, count, far_step, far_stride, near_step;
+} matrix;
 
-static row_lines lines_of(const plan *p, csm_dtype dtype)
-{
-    const axes *c = &p->classes;
-    row_lines l = {c->ndim > 1 ? c->ndim - 1 : 0, 1, c->ndim ? c->shape[c->ndim - 1] : 1, 0};
-    for (int i = 0; i < l.outer; i++)
-        l.lines *= c->shape[i];
-    l.bytes = l.inner * csm_itemsize(dtype);
-    return l;
-}
-
-static ptrdiff_t line_step(const plan *p, int k)
-{
-    return p->classes.ndim ? p->classes.stride[k][p->classes.ndim - 1] : 0;
-}
-
-static char *line_at(const plan *p, int k, char *row, ptrdiff_t i, const row_lines *l)
-{
-    return row + offset_of(i, l->outer, p->classes.shape, p->classes.stride[k]);
-}
-
-/* Rows along that lie closer together than their few classes: class by class, whose lines of rows are read as they lie.
-   There are as many of them at once as classes, more than the CPU foresees by itself: those of the next rows are
-   asked for. */
-static void convert_classes(const plan *p, int k, char *near, char *far, ptrdiff_t rows, int back)
-{
-    enum { MOST = 256 };
-    double some[MOST];
-    const csm_array *a = &p->operand[k];
-    const csm_dtype dtype = staged_dtype(p, k);
-    const ptrdiff_t step = row_stride(p, k), size = csm_itemsize(dtype), row = p->n * size;
-    const int as_computed = a->dtype == dtype && !a->swapped && step == size;
-    for (ptrdiff_t r = 0; r < rows; r += MOST)
-        for (ptrdiff_t i = 0; i < p->n; i++) {
-            const ptrdiff_t count = rows - r < MOST ? rows - r : MOST;
-            char *const here = near + r * row + i * size, *const line = far + r * step + i * line_step(p, k);
-            if (back) {
-                csm_read(some, dtype, here, dtype, 0, row, count);
-                csm_write(line, a->dtype, a->swapped, step, some, dtype, count);
-            } else {
-                for (ptrdiff_t c = 0; c < count * step; c += CSM_LINE)
-                    __builtin_prefetch(line + rows * step + c);
-                if (!as_computed)
-                    csm_read(some, dtype, line, a->dtype, a->swapped, step, count);
-                csm_write(here, dtype, 0, row, as_computed ? line : (char *)some, dtype, count);
-            }
-        }
-}
-
-/* `rows` rows of operand k between the array, from `far` on, and scratch at `near`, in the layout: in, or back. */
-static void convert_rows(const plan *p, int k, char *near, char *far, ptrdiff_t rows, int back)
+static csm_lines far_lines(const plan *p, int k, const matrix *m)
 {
     const csm_array *a = &p->operand[k];
+    return (csm_lines){m->far, a->dtype, a->swapped, m->far_stride, m->far_step};
+}
+
+static csm_lines near_lines(const plan *p, int k, const matrix *m)
+{
     const csm_dtype dtype = staged_dtype(p, k);
-    row_lines l = lines_of(p, dtype);
-    const ptrdiff_t step = p->layout == CSM_ALONG && l.inner > 1 ? line_step(p, k) : row_stride(p, k);
-    if (p->layout == CSM_ACROSS) {                              /* a line for each class */
-        l = (row_lines){p->classes.ndim, p->n, rows, p->stage_rows * csm_itemsize(dtype)};
-        rows = 1;
-    } else if (!l.outer && l.inner * step == row_stride(p, k)) {       /* rows that follow each other are one line */
-        l.inner *= rows;
-        rows = 1;
-    } else if (!l.outer && rows > p->n && distance(row_stride(p, k)) < distance(step)) {
-        convert_classes(p, k, near, far, rows, back);
+    return (csm_lines){m->near, dtype, 0, csm_itemsize(dtype), m->near_step};
+}
+
+/* Numbers that lie side by side in the array and far apart in scratch, or the other way round: by tiles, whose lines
+   are those of the array (docs/decisions/0046). Masks are moved byte by byte. */
+enum { TILE_LINES = 64, TILE_COUNT = 16 };
+
+static void convert_tile(const plan *p, int k, const matrix *m, int back)
+{
+    double tile[TILE_LINES * TILE_COUNT];
+    const csm_dtype dtype = staged_dtype(p, k);
+    const ptrdiff_t size = csm_itemsize(dtype);
+    const csm_array *a = &p->operand[k];
+    const int direct = a->dtype == dtype && !a->swapped && m->far_step == size && m->far_stride % size == 0
+                       && (uintptr_t)m->far % (size_t)size == 0;
+    const csm_lines far = {m->far, a->dtype, a->swapped, m->far_step, m->far_stride};
+    const csm_lines turned = direct ? far : (csm_lines){(char *)tile, dtype, 0, size, m->lines * size};
+    const ptrdiff_t near_step = m->near_step / size, step = turned.step / size;
+    if (k == WHERE) {
+        csm_convert(near_lines(p, k, m), far_lines(p, k, m), m->count, m->lines);
+    } else if (back) {
+        p->table->transpose(turned.data, step, m->near, near_step, m->lines, m->count);
+        if (!direct)
+            csm_convert(far, turned, m->lines, m->count);
+    } else {
+        if (!direct)
+            csm_convert(turned, far, m->lines, m->count);
+        p->table->transpose(m->near, near_step, turned.data, step, m->count, m->lines);
+    }
+}
+
+static void convert_matrix(const plan *p, int k, const matrix *m, int back)
+{
+    const ptrdiff_t size = csm_itemsize(staged_dtype(p, k));
+    if (!lies_across(m->far_step, m->far_stride, m->lines, m->count)) {
+        back ? csm_convert(far_lines(p, k, m), near_lines(p, k, m), m->count, m->lines)
+             : csm_convert(near_lines(p, k, m), far_lines(p, k, m), m->count, m->lines);
         return;
     }
-    for (ptrdiff_t r = 0; r < rows; r++, far += row_stride(p, k))
-        for (ptrdiff_t i = 0; i < l.lines; i++, near += l.bytes) {
-            char *line = line_at(p, k, far, i, &l);
-            if (back)
-                csm_write(line, a->dtype, a->swapped, step, near, dtype, l.inner);
-            else
-                csm_read(near, dtype, line, a->dtype, a->swapped, step, l.inner);
+    matrix tile = *m;
+    for (ptrdiff_t i = 0; i < m->lines; i += TILE_LINES)
+        for (ptrdiff_t j = 0; j < m->count; j += TILE_COUNT) {
+            tile.lines = m->lines - i < TILE_LINES ? m->lines - i : TILE_LINES;
+            tile.count = m->count - j < TILE_COUNT ? m->count - j : TILE_COUNT;
+            tile.far = m->far + i * m->far_step + j * m->far_stride;
+            tile.near = m->near + i * m->near_step + j * size;
+            convert_tile(p, k, &tile, back);
         }
+}
+
+/* `rows` rows of operand k between the array, from `far` on, and scratch at `near`, in the layout: in, or back. Rows of
+   several axes of classes go by lines, the last axis each. */
+static void convert_rows(const plan *p, int k, char *near, char *far, ptrdiff_t rows, int back)
+{
+    const axes *c = &p->classes;
+    const ptrdiff_t size = csm_itemsize(staged_dtype(p, k));
+    if (p->layout == CSM_ACROSS) {
+        const matrix m = {far, near, p->n, rows, class_stride(p, k), row_stride(p, k), p->stage_rows * size};
+        convert_matrix(p, k, &m, back);
+        return;
+    }
+    const int outer = c->ndim > 1 ? c->ndim - 1 : 0;
+    const ptrdiff_t inner = c->ndim ? c->shape[outer] : 1;
+    for (ptrdiff_t i = 0; i * inner < p->n; i++) {
+        const matrix m = {far + offset_of(i, outer, c->shape, c->stride[k]), near + i * inner * size, rows, inner,
+                          row_stride(p, k), line_stride(p, k), p->n * size};
+        convert_matrix(p, k, &m, back);
+    }
+}
+
+/* Rows of Jacobians that make one run, the first of them row `within` of its own, from scratch. Whole Jacobians are
+   lines. */
+static void write_jacobians(const plan *p, const char *near, char *far, ptrdiff_t within, ptrdiff_t rows)
+{
+    const axes *r = &p->rows;
+    const ptrdiff_t n = p->n, row = n * csm_itemsize(p->call->dtype), column_stride = class_stride(p, Y);
+    const ptrdiff_t stride = r->stride[Y][r->ndim - 2], of_rows = r->stride[Y][r->ndim - 1];
+    for (ptrdiff_t done; rows; rows -= done, near += done * row) {
+        const ptrdiff_t whole = within ? 0 : rows / n;
+        done = whole ? whole * n : rows < n - within ? rows : n - within;
+        matrix m = {far, (char *)near, done, n, of_rows, column_stride, row};
+        if (whole)
+            m.lines = whole, m.far_step = stride, m.near_step = n * row;
+        const int even = of_rows == n * column_stride;          /* whole ones are lines of n^2 numbers */
+        m.count *= whole && even ? n : 1;
+        for (ptrdiff_t i = 0; i < (whole && !even ? n : 1); i++, m.far += of_rows, m.near += row)
+            convert_matrix(p, Y, &m, 1);
+        far += whole ? whole * stride : stride - within * of_rows;
+        within = 0;
+    }
 }
 
 /* What of the scratch of `rows` rows is adjacent: all of them along, across those of a class. */
@@ -96,12 +124,21 @@ static pieces pieces_of(const plan *p, ptrdiff_t rows)
     return p->layout == CSM_ACROSS ? (pieces){p->n, rows, p->stage_rows} : (pieces){1, rows * p->n, 0};
 }
 
-/* v to the classes that take no part. */
-static void hide_classes(const plan *p, char *near, const char *where, ptrdiff_t rows, double v)
+/* v to the classes of operand k, where the kernel has it, that take no part. */
+static void hide_classes(const plan *p, int k, char *at, const char *where, ptrdiff_t rows, double v)
 {
-    const pieces a = pieces_of(p, rows);
+    const csm_dtype dtype = p->call->dtype;
+    const ptrdiff_t size = csm_itemsize(dtype);
+    pieces a = pieces_of(p, rows);
+    ptrdiff_t step = a.step * size;
+    if (!p->staged[k] && p->layout == CSM_ACROSS) {
+        step = class_stride(p, k);
+    } else if (!p->staged[k]) {
+        a = (pieces){rows, p->n, p->n};
+        step = row_stride(p, k);
+    }
     for (ptrdiff_t i = 0; i < a.lines; i++)
-        csm_hide(near + i * a.step * csm_itemsize(p->call->dtype), p->call->dtype, where + i * a.step, a.count, v);
+        csm_hide(at + i * step, dtype, where + i * a.step, a.count, v);
 }
 
 /* Caps logits, and writes their slopes unless `slopes` is NULL; or takes their gradient back by these. */
@@ -156,18 +193,19 @@ void csm_stage_in(const plan *p, char *scratch, char *const far[], char *at[], p
     if (p->mask_at)
         convert_rows(p, WHERE, scratch + p->mask_at, far[WHERE], rows, 0);
     if (c->where.data)
-        hide_classes(p, at[X], mask_of(p, scratch, far), rows, -HUGE_VAL);
+        hide_classes(p, X, at[X], mask_of(p, scratch, far), rows, -HUGE_VAL);
     if (c->softcap != 0)
         cap_classes(p, at[X], p->slopes_at ? scratch + p->slopes_at : NULL, rows, 0);
 }
 
-/* Whether a row of the results at `near` is NaN. Others have what is due where no class takes part: e^-inf, or -inf. */
-static int any_nan(const plan *p, const char *near, ptrdiff_t rows)
+/* Whether a row of the results y is NaN. Others have what is due where no class takes part: e^-inf, or -inf. */
+static int any_nan(const plan *p, const char *y, ptrdiff_t rows)
 {
-    const ptrdiff_t step = p->layout == CSM_ACROSS ? 1 : p->n;
+    const ptrdiff_t along = p->staged[Y] ? p->n : row_stride(p, Y) / csm_itemsize(p->call->dtype);
+    const ptrdiff_t step = p->layout == CSM_ACROSS ? 1 : along;
     int any = 0;
     for (ptrdiff_t r = 0; r < rows && p->n; r++)
-        any |= isnan(csm_get(near, p->call->dtype, r * step)) != 0;
+        any |= isnan(csm_get(y, p->call->dtype, r * step)) != 0;
     return any;
 }
 
@@ -184,19 +222,23 @@ static void clear_empty_rows(const plan *p, const char *where, char *results, pt
     }
 }
 
-void csm_stage_out(const plan *p, char *scratch, char *const far[], char *const at[], char *results, ptrdiff_t rows)
+void csm_stage_out(const plan *p, char *scratch, char *const far[], char *const at[], char *results, ptrdiff_t within,
+                   ptrdiff_t rows)
 {
     const csm_call *c = p->call;
     const char *const where = c->where.data ? mask_of(p, scratch, far) : NULL;
     if (where && at[Y] && any_nan(p, at[Y], rows))
-        hide_classes(p, at[Y], where, rows, c->op == CSM_LOG_SOFTMAX ? -HUGE_VAL : 0);
+        hide_classes(p, Y, at[Y], where, rows, c->op == CSM_LOG_SOFTMAX ? -HUGE_VAL : 0);
     if (where && results)
         clear_empty_rows(p, where, results, rows);
     if (c->softcap != 0 && at[Y] && p->slopes_at)
         cap_classes(p, at[Y], scratch + p->slopes_at, rows, 1);
     else if (c->softcap != 0 && at[Y])
         uncap_long_row(p, at[Y], far[X]);
-    for (int k = Y; k <= H; k++)
-        if (p->staged[k])
-            convert_rows(p, k, at[k], far[k], rows, 1);
+    if (p->staged[Y] && p->run_axes > 1)
+        write_jacobians(p, at[Y], far[Y], within, rows);
+    else if (p->staged[Y])
+        convert_rows(p, Y, at[Y], far[Y], rows, 1);
+    if (p->staged[H])
+        convert_rows(p, H, at[H], far[H], rows, 1);
 }

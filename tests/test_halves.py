@@ -29,7 +29,8 @@ def every(half):
 
 def magnitudes(a):
     """The bits of `a` but for the sign: unlike a comparison, no NaN makes them warn."""
-    return a.view(f"u{a.itemsize}") & (1 << 8 * a.itemsize - 1) - 1
+    bits = a.view(f"u{a.itemsize}")
+    return bits & bits.dtype.type((1 << 8 * a.itemsize - 1) - 1)
 
 
 def infinity(dtype):

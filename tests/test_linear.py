@@ -70,7 +70,8 @@ def formula(
     softcap=None, temperature=1.0, reduction="mean", normalizer=None,
 ):  # fmt: skip
     """(loss, (dx, dw, db)) in float64, the logits whole; x has one axis of rows."""
-    x, w = np.where(np.isfinite(x), x, 0).astype(float), np.asarray(w, float)
+    x, w = np.asarray(x).astype(float), np.asarray(w, float)
+    x = np.where(np.isfinite(x), x, 0)
     rows, classes = len(x), len(w)
     u = x @ w.T + (0 if bias is None else np.asarray(bias, float))
     du = np.ones_like(u)

@@ -388,7 +388,7 @@ def test_a_large_weight_brings_up_tiny_probabilities(csm, dtype, gaps, weight, t
         )
         g, h = csm.softmax_grad_hess(x, np.array([0, 0]), sample_weight=np.full(2, weight), eps=0)
         for found in (gradient[:, 1], g[:, 1], h[:, 1]):
-            np.testing.assert_allclose(found, expected, rtol=tolerance)
+            np.testing.assert_allclose(found.astype(float), expected, rtol=tolerance)
 
 
 # Losses

@@ -116,7 +116,7 @@ def logsumexp(a, axis=None, b=None, keepdims=False, return_sign=False, *, where=
     Returns
     -------
     ndarray or scalar
-        Within 2 ULP of the larger of abs(max) and log(sum(exp(a - max))). -inf of nothing and of -inf alone,
+        Within 2 ULP of the largest of abs(max), log(sum(exp(a - max))) and the result. -inf of nothing and of -inf alone,
         +inf if there is one and no NaN. With an array `b`, as exact as the sum relative to
         ``sum(abs(b) * exp(a))``; NaN where the sum is negative, unless `return_sign`. With one positive number `b`,
         the result without it plus log(b), within 3 ULP of the largest of these terms.

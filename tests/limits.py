@@ -45,7 +45,7 @@ LIMITS = {
     "softmax": Limit(3, 3, _RESULT),
     "softmax, mean": Limit(0.5, 0.5, _RESULT),
     "log_softmax": Limit(4, 4, _RESULT),
-    "logsumexp": Limit(2, 2, "max(|m|, log s), m the largest and s the sum of e^(a-m)"),
+    "logsumexp": Limit(2, 2, "max(|m|, log s, |result|), m the largest and s the sum of e^(a-m)"),
     "softmax_jacobian": Limit(2, 2, _RESULT),
     "softmax_vjp": Limit(4, 4, _TERMS),
     "softmax_jvp": Limit(4, 4, _TERMS),
@@ -153,7 +153,7 @@ def _log_softmax(b):
 def _logsumexp(b):
     r = rows(b)
     m, log_s = r.m[:, 0], -r.log_p.max(axis=1)
-    return Truth(m + log_s, np.maximum(abs(m), log_s))
+    return Truth(m + log_s, np.maximum(abs(m + log_s), np.maximum(abs(m), log_s)))
 
 
 def _most_probable(b):

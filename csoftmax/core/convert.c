@@ -265,6 +265,8 @@ static void convert_part(const csm_lines *to, char *dst, const csm_lines *from, 
 void csm_convert(csm_lines to, csm_lines from, ptrdiff_t count, ptrdiff_t lines)
 {
     const ptrdiff_t size = csm_itemsize(from.dtype), wide = csm_itemsize(to.dtype);
+    if (count == 0)
+        return;                 /* of arrays that may be nowhere */
     if (lines > 1 && to.step == count * to.stride && from.step == count * from.stride) {
         count *= lines;
         lines = 1;

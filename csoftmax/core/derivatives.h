@@ -5,8 +5,7 @@
 
 /* Rows along of few classes, in one vector each or in two: V_LANES rows share the steps of their sums over lanes. A
    pass runs over several times as many before the next: a step waits for the one before it, but not for its
-   neighbours. The first copies p and g to where a row begins a cache line. Rows are a multiple of V_LANES, and have
-   one temperature. */
+   neighbours. The first copies p and g to where a row begins a cache line. Rows are a multiple of V_LANES; T is 1. */
 CSM_INLINE void products_short(const csm_block *b, const product_job *j, int vectors)
 {
     enum { ROWS = TILE_ROWS };
@@ -71,9 +70,8 @@ CSM_INLINE void products_short(const csm_block *b, const product_job *j, int vec
 enum { TURNED_PRODUCT = 16, FEW_PRODUCT = 2 * V_LANES < 16 ? 2 * V_LANES : 16 };
 
 /* The rows that do not fill V_LANES go through a copy that does. */
-CSM_INLINE void products_few(const csm_block *b, const product_job *j, temper *t)
+CSM_INLINE void products_few(const csm_block *b, const product_job *j)
 {
-    (void)t;
     elem x[FEW_PRODUCT * V_LANES] = {0}, g[FEW_PRODUCT * V_LANES] = {0};
     const ptrdiff_t n = b->n, over = b->rows % V_LANES, row = b->rows - over;
     csm_block whole = *b, rest = *b;
@@ -111,24 +109,32 @@ CSM_INLINE void products_few(const csm_block *b, const product_job *j, temper *t
         }                                                               \
     }
 
+#define SHORT_PRODUCT(name, op)                         \
+    static void name(const csm_block *b)                \
+    {                                                   \
+        const temper t = unit_temper();                 \
+        products_few(b, &(product_job){op, 1, &t});     \
+    }
+
 PRODUCT(vjp_wide, products_wide, VJP)
 PRODUCT(vjp_across, products_across, VJP)
-PRODUCT(vjp_short, products_few, VJP)
+SHORT_PRODUCT(vjp_short, VJP)
 PRODUCT(log_jvp_wide, products_wide, LOG_JVP)
 PRODUCT(log_jvp_across, products_across, LOG_JVP)
-PRODUCT(log_jvp_short, products_few, LOG_JVP)
+SHORT_PRODUCT(log_jvp_short, LOG_JVP)
 PRODUCT(log_vjp_wide, products_wide, LOG_VJP)
 PRODUCT(log_vjp_across, products_across, LOG_VJP)
-PRODUCT(log_vjp_short, products_few, LOG_VJP)
+SHORT_PRODUCT(log_vjp_short, LOG_VJP)
 
 /* Rows along of so few classes are turned as whole vectors: 4, 3 or none, at 16, 8 or 4 lanes. */
 enum { PACKED_PRODUCT = V_LANES / 2 - 1 < MOST_PACKED ? V_LANES / 2 - 1 : MOST_PACKED };
 
-/* Rows along: short ones together, or turned where they have a temperature each. */
+/* Rows along: short ones together where T = 1, else turned: a row with a temperature of its own has the bits of rows
+   that share it. */
 CSM_INLINE void choose(const csm_block *b, csm_kernel *wide, csm_kernel *together, csm_kernel *across)
 {
     const int few = V_LANES > 1 && b->all_rows >= V_LANES;
-    if (few && !b->temperatures && b->n > PACKED_PRODUCT && b->n <= FEW_PRODUCT)
+    if (few && csm_is_unit(b) && b->n > PACKED_PRODUCT && b->n <= FEW_PRODUCT)
         together(b);
     else if (few && b->n <= TURNED_PRODUCT)
         turned(b, across);

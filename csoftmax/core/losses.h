@@ -214,7 +214,7 @@ CSM_INLINE wide finish_loss(batch k, const loss_job *j, const shift *s, const su
     const vec L = v_log1p(a->ratio);
     wide loss = w_add_product(what & DENSE ? w_sum(j->drops, e->drops) : j->drops, L, w_round(C));
     if (RARELY(a->any_tiny))
-        loss = w_sum(loss, w_mul(a->tiny, C));
+        loss = w_sum(loss, w_drop(v_lt(v_set(0), a->ratio), w_mul(a->tiny, C)));
     if (b->z_loss != 0) {
         wide lse = w_add(w_of(L), over_T(s->m, k.t, k.unit));
         if (RARELY(a->any_tiny))

@@ -157,11 +157,15 @@ CSM_INLINE void entropy_body(batch k)
     summarise(k, s, e, a);
     EACH_PART(u, k) {
         const wide of_drops = w_div(e[u].drops, a[u].S);
-        vec r = v_log1p(a[u].ratio);
-        if (RARELY(a[u].any_tiny))
-            r = w_result(w_add(w_sum(a[u].tiny, of_drops), r));
-        else
-            r = v_add(r, w_round(of_drops));
+        const vec L = v_log1p(a[u].ratio);
+        vec r;
+        if (RARELY(a[u].any_tiny)) {
+            const mask is_tiny = v_eq(a[u].ratio, v_set(0));
+            r = v_add(L, w_round(w_drop(is_tiny, of_drops)));
+            r = v_pick(is_tiny, w_result(w_sum(a[u].tiny, of_drops)), r);
+        } else {
+            r = v_add(L, w_round(of_drops));
+        }
         store_result(part_of(k, u), r);
     }
 }

@@ -122,7 +122,7 @@ static void choose_layout(plan *p)
     const int across = one_axis && votes > 0 && p->table->kernel[c->op][CSM_ACROSS]
                        && (c->dtype == CSM_F64 || p->n <= MOST_ACROSS)
                        && (!others || p->n <= MOST_STAGE_BYTES / (others * size * ROW_GRAIN));
-    p->layout = !all && across && 2 * p->run >= p->table->lanes ? CSM_ACROSS : CSM_ALONG;
+    p->layout = !all && across && p->run >= (p->table->lanes + 1) / 2 ? CSM_ACROSS : CSM_ALONG;
     const int aliases = p->layout == CSM_ACROSS && p->n > ALIASED && distance(class_stride(p, X)) % PAGE == 0
                         && p->n <= MOST_STAGE_BYTES / (arrays * size * ROW_GRAIN);
     for (int k = 0; k < WHERE; k++)

@@ -267,7 +267,8 @@ typedef struct {
     wide rest, S;           /* the sum without one max, and with it                                     */
     vec ratio;              /* (S - top)/top, of which log1p is log(S/top); where that is tiny, 0, ...  */
     wide tiny;              /* ... and this is it, and its log1p; else 0                                */
-    int any_tiny;           /* whether a row of the batch has a tiny ratio; else `tiny` is not set      */
+    int any_tiny;           /* whether a row of the batch has a tiny ratio; else `tiny` is not set. Other rows
+                               have the same bits either way                                            */
 } summary;
 
 CSM_INLINE void complete_in(summary *a, const sums *e, int width)

@@ -29,14 +29,14 @@ CSM_INLINE vec w_result(wide w)
    their multiple, or the part of it that is due to lo, may be subnormal. */
 typedef struct { vec hi, lo, least; } multiple_of_e;
 
-/* lo is 0, or no less than 2^-(FRACTION_BITS + 10) hi. */
+/* lo is rounded, so that it is 0 or no less than 2^-(FRACTION_BITS + 11) hi. */
 CSM_INLINE multiple_of_e multiple_by(wide a)
 {
     multiple_of_e j;
     w_split(a, &j.hi, &j.lo);
-    const vec size = v_abs(j.hi);
-    j.lo = v_keep(v_le(v_mul(size, v_set(real_power(-FRACTION_BITS - 10))), v_abs(j.lo)), j.lo);
-    j.least = v_rough_ratio(real_power(FRACTION_BITS + 12 - RANGE_BITS), size);
+    const vec beside = v_mul(j.hi, v_set(real_power(-10)));
+    j.lo = v_sub(v_add(j.lo, beside), beside);
+    j.least = v_rough_ratio(real_power(FRACTION_BITS + 12 - RANGE_BITS), v_abs(j.hi));
     return j;
 }
 

@@ -1,4 +1,4 @@
-"""The list of cells: operation x dtype x shape x axis x in place or not, and their least cost."""
+"""The list of cells: operation x dtype x shape x axis x in place or not x kind of logits, and their least cost."""
 
 import math
 import re
@@ -10,6 +10,12 @@ ITEMSIZE = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2}
 SHAPES = ((1, 10), (10000, 3), (10000, 10), (4096, 128), (1024, 1000), (64, 32000), (64, 128256), (1, 2**22))
 CLASS_FIRST = (10, 100000)
 LINEAR_SHAPES = ((4096, 128, 1000), (1024, 256, 32000))  # rows, features, classes
+
+# Logits of these kinds besides the usual ones (3 N(0, 1)): unit normal; flat, 0.02 N(0, 1); peaked, one 20 above and
+# every second one 75 below.
+KINDS = ("normal", "flat", "peaked")
+OF_KINDS = ("softmax", "log_softmax", "logsumexp", "cross_entropy", "cross_entropy_soft")
+KINDS_SHAPES = ((10000, 10), (1024, 1000), (64, 32000))
 
 # A quick run takes these out of place, and one in place.
 QUICK_SHAPES = {"float32": ((1, 10), (10000, 10), (1024, 1000), (64, 32000)), "float64": ((1024, 1000),)}
@@ -60,11 +66,13 @@ class Cell:
     shape: tuple
     axis: int = -1
     in_place: bool = False
+    kind: str = ""
 
     @property
     def name(self):
         shape = "x".join(map(str, self.shape))
-        return f"{self.op} {self.dtype} {shape}" + " axis0" * (self.axis == 0) + " in-place" * self.in_place
+        kind = f" {self.kind}" if self.kind else ""
+        return f"{self.op} {self.dtype} {shape}" + " axis0" * (self.axis == 0) + " in-place" * self.in_place + kind
 
     @property
     def classes(self):
@@ -99,6 +107,8 @@ class Cell:
 
     @property
     def is_quick(self):
+        if self.kind:
+            return False
         if self.in_place:
             return (self.op, self.dtype, self.shape) == QUICK_IN_PLACE
         if self.op == "jacobian":
@@ -111,7 +121,7 @@ class Cell:
     def tiny(self):
         """The same cell on a handful of numbers, to see whether a library has it at all."""
         shape = {2: (3, 4), 3: (3, 2, 4)}[len(self.shape)]
-        return Cell(self.op, self.dtype, shape, self.axis, self.in_place)
+        return Cell(self.op, self.dtype, shape, self.axis, self.in_place, self.kind)
 
 
 def every_cell():
@@ -124,6 +134,10 @@ def every_cell():
             grid = [(shape, -1) for shape in SHAPES] + [(CLASS_FIRST, 0)]
             for in_place in (False, True) if operation.in_place else (False,):
                 cells += [Cell(op, dtype, shape, axis, in_place) for shape, axis in grid]
+    cells += [
+        Cell(op, dtype, shape, kind=kind)
+        for op in OF_KINDS for dtype in DTYPES[:2] for shape in KINDS_SHAPES for kind in KINDS
+    ]
     return [cell for cell in cells if cell.elements <= MOST_OUTPUT and not too_short_in_place(cell)]
 
 

@@ -91,6 +91,28 @@ loss.backward()"""
         return job
 
 
+class OneDnn(PyTorch):
+    """PyTorch's way into oneDNN; its result is a tensor of its own."""
+
+    name = "oneDNN"
+    dtypes = ("float32",)
+    in_place = False
+
+    def can(self, cell):
+        return cell.op in ("softmax", "log_softmax") and cell.axis == -1 and super().can(cell)
+
+    def _map(self, q, function):
+        names = self.names(q)
+        names["x"] = names["x"].to_mkldnn()
+        return Job(f"result = x.{function}(-1)", names, "result.to_dense().numpy()")
+
+    def softmax(self, q):
+        return self._map(q, "softmax")
+
+    def log_softmax(self, q):
+        return self._map(q, "log_softmax")
+
+
 class PyTorchAutograd(PyTorch):
     """The losses as most people write them."""
 

@@ -2,10 +2,11 @@
 
 python bench/options.py [--quick] [--dtype float32] [--only PATTERN]
 
+At the end come the ratios that are above their allowance, the furthest first, and the status is 1 if there are any.
 On one thread the two calls of a cell take turns in one process, and the least time of many turns counts. A plain call
-is shown in ns per element (of the result, for Jacobians), the others as their ratio to it. The status is 1 if a ratio
-is above its allowance. A plain call has the computing dtype and the shape of the unusual ones, and all its arrays have
-the memory order of the logits. That of every second row or class computes a copy of them.
+is shown in ns per element (of the result, for Jacobians), the others as their ratio to it. A plain call has the
+computing dtype and the shape of the unusual ones, and all its arrays have the memory order of the logits. That of every
+second row or class computes a copy of them.
 """
 
 import argparse
@@ -128,10 +129,10 @@ def has_subnormals(given):
 
 
 def measure(cells, given, turns):
-    """{statement: text}, and how many ratios are above their allowances; ends once so many turns brought nothing."""
+    """{statement: text}, and (times its allowance, text) of ratios above; ends once so many turns brought nothing."""
     plain = Call(cells.plain, given)
     result = given["square" if "square" in cells.plain else "x"]
-    shown, above = {}, 0
+    shown, above = {}, []
     for statement in cells.others:
         if not is_known(statement, given):
             continue
@@ -142,7 +143,8 @@ def measure(cells, given, turns):
         while quiet < turns:
             quiet = 0 if plain.turn() | call.turn() else quiet + 1
         ratio = call.seconds / plain.seconds
-        above += ratio > allowance
+        if ratio > allowance:
+            above.append((ratio / allowance, f"{ratio:.2f} > {allowance}  {statement}"))
         shown[statement] = f"[red]{ratio:.2f} > {allowance}[/]" if ratio > allowance else f"{ratio:.2f}"
     if shown:
         shown[cells.plain] = f"[dim]{1e9 * plain.seconds / result.size:.3g} ns[/]"
@@ -159,7 +161,8 @@ def main():
     cells = [c._replace(others=[s for s in c.others if re.search(asked.only, s)]) for c in CELLS]
     cells = [c for c in cells if c.others]
     shapes, turns = (SHAPES[:2], 10) if asked.quick else (SHAPES, 20)
-    dtypes, console, above = [asked.dtype] if asked.dtype else ["float32"] if asked.quick else CONVERSIONS, Console(), 0
+    dtypes = [asked.dtype] if asked.dtype else ["float32"] if asked.quick else CONVERSIONS
+    console, above = console_of(), []
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("", total=len(dtypes) * len(shapes) * len(cells))
         for dtype in dtypes:
@@ -171,12 +174,19 @@ def main():
                     if is_known(c.plain, given) and (dtype != "float16" or c.allowance == NUMBERS):
                         shown, over = measure(c, given, turns)
                         column |= {(i, statement): text for statement, text in shown.items()}
-                        above += over
+                        above += [(by, f"{dtype} {shape} axis {axis}: {text}") for by, text in over]
                     progress.advance(task)
                 columns.append(column)
             console.print(table_of(dtype, cells, shapes, columns))
+    for _, text in sorted(above, reverse=True):
+        console.print(text, highlight=False)
     if above:
-        sys.exit(f"{above} ratios are above their allowance")
+        sys.exit(f"{len(above)} ratios are above their allowance")
+
+
+def console_of():
+    """As wide as the terminal, or as the table."""
+    return Console(width=None if sys.stdout.isatty() else 160)
 
 
 def table_of(dtype, cells, shapes, columns):

@@ -66,8 +66,13 @@ class Problem:
         if name == "t":
             return rng.integers(0, cell.classes, cell.rows)
         values = rng.standard_normal(shape)
-        if name in "xp":
+        if name in "xp" and not cell.kind:
             values *= 3
+        if name == "x" and cell.kind == "flat":
+            values *= 0.02
+        if name == "x" and cell.kind == "peaked":
+            values[:, ::2] -= 75
+            values[:, 1] += 20
         if name in "pq":
             values = softmax(values, cell.axis)
         if name == "w":

@@ -12,12 +12,12 @@ import sys
 import latency
 import machine
 from cells import choose
-from frameworks import Jax, OnnxRuntime, PyTorch, PyTorchAutograd
+from frameworks import Jax, OneDnn, OnnxRuntime, PyTorch, PyTorchAutograd
 from peers import Csoftmax, Numba, NumPy, ScikitLearn, SciPy
 from problem import Problem
 from timing import Call, Limit, MatrixProducts, alternate
 
-PEERS = (Csoftmax, PyTorch, PyTorchAutograd, Jax, OnnxRuntime, Numba, SciPy, ScikitLearn, NumPy)
+PEERS = (Csoftmax, PyTorch, OneDnn, PyTorchAutograd, Jax, OnnxRuntime, Numba, SciPy, ScikitLearn, NumPy)
 REST = 0.05  # seconds with several threads: until those of the library before sleep, which spin for up to 30 ms
 WARM_UP = 0.004  # and until a library's own are awake
 

@@ -102,6 +102,14 @@ def outputs(csm, x, axis, t, rng):
     }
     if t == 1:
         calls["logsumexp"] = lambda: csm.logsumexp(x, axis)
+        p = csm.softmax(x, axis)
+        g = (rng.uniform(0.1, 1, x.shape) * rng.choice([-1, 1], x.shape)).astype(x.dtype)
+        if not has_subnormal(p):
+            calls["softmax_vjp"] = lambda: csm.softmax_vjp(p, g, axis)
+            calls["log_softmax_vjp"] = lambda: csm.log_softmax_vjp(p, g, axis)
+            calls["log_softmax_jvp"] = lambda: csm.log_softmax_jvp(p, g, axis)
+            if classes <= 128:
+                calls["softmax_jacobian"] = lambda: csm.softmax_jacobian(p, axis)
     if t == 1 and axis == -1 and classes > 1:
         for rule in ("diagonal", "residual"):
             calls[f"grad_hess, {rule}"] = lambda rule=rule: csm.softmax_grad_hess(x, labels, hessian=rule)

@@ -10,13 +10,28 @@ typedef struct {
     const elem *p;
     ptrdiff_t full, left;       /* vectors before the last; classes in the last */
     vec last;                   /* 0 past the end                               */
+    int any_small;              /* a p is so small that a product of two may be below the normal range */
     peak peak;
 } distribution;
 
-/* p (1 - p)/T, lane by lane. */
+/* Which p are small, but not 0. */
+CSM_INLINE mask small_p(vec p)
+{
+    return v_lt(v_pick(v_eq(p, v_set(0)), v_set(1), p), v_set(real_power(-RANGE_BITS / 2)));
+}
+
+/* An entry off the diagonal, -p_i p_j/T, for `minus` = -p_i. */
+CSM_INLINE vec off_diagonal(vec minus, vec p, const temper *t, int unit, int any_small)
+{
+    if (unit && RARELY(any_small))
+        return v_unscale(v_mul(v_mul(minus, v_set(real_power(RANGE_BITS))), p));
+    return product_over_T(minus, p, t, unit);
+}
+
+/* p (1 - p)/T, lane by lane: 1 - p is rounded, and so is the result, but nothing between. */
 CSM_INLINE vec variance(vec p, const peak *a, const temper *t, int unit)
 {
-    return product_over_T(p, v_pick(v_eq(p, a->top), a->rest, v_sub(v_set(1), p)), t, unit);
+    return exact_product_over_T(p, v_pick(v_eq(p, a->top), a->rest, v_sub(v_set(1), p)), t, unit);
 }
 
 CSM_INLINE vec above_half(vec top) { return v_pick(v_lt(v_set((real)0.5), top), top, v_set(NAN)); }
@@ -40,7 +55,11 @@ CSM_INLINE peak peaks_across(const elem *p, ptrdiff_t n)
 CSM_INLINE distribution distribution_of(const elem *p, ptrdiff_t n)
 {
     const ptrdiff_t full = (n - 1) / V_LANES, left = n - full * V_LANES;
-    return (distribution){.p = p, .full = full, .left = left, .last = v_load_n(p + full * V_LANES, left, 0)};
+    const vec last = v_load_n(p + full * V_LANES, left, 0);
+    mask small = small_p(last);
+    for (ptrdiff_t j = 0; j < full; j++)
+        small = m_or(small, small_p(v_load(p + j * V_LANES)));
+    return (distribution){.p = p, .full = full, .left = left, .last = last, .any_small = m_any(small)};
 }
 
 /* In all lanes. */
@@ -69,8 +88,8 @@ CSM_INLINE void write_rows(const distribution *d, ptrdiff_t i, ptrdiff_t rows, p
     for (const ptrdiff_t stop = i + rows; i < stop; i++, number = v_add(number, v_set(1)), roomy--, y += ys) {
         const vec p = v_set(d->p[i]), minus = v_sub(v_set(0), p);
         for (ptrdiff_t j = 0; j < d->full; j++)
-            v_store(y + j * V_LANES, product_over_T(minus, v_load(d->p + j * V_LANES), t, unit));
-        vec v = product_over_T(minus, d->last, t, unit);
+            v_store(y + j * V_LANES, off_diagonal(minus, v_load(d->p + j * V_LANES), t, unit, d->any_small));
+        vec v = off_diagonal(minus, d->last, t, unit, d->any_small);
         if (d->full == 0)
             v = v_pick(v_eq(v_lanes(), number), diagonal, v);
         if (roomy > 0)
@@ -86,7 +105,7 @@ CSM_INLINE void write_rows(const distribution *d, ptrdiff_t i, ptrdiff_t rows, p
 CSM_INLINE vec entries(const distribution *d, vec v, ptrdiff_t j, ptrdiff_t i, const temper *t, int unit)
 {
     return v_pick(v_eq(v_lanes(), v_set((real)(i - j))), variance(v, &d->peak, t, unit),
-                  product_over_T(v_sub(v_set(0), v_set(d->p[i])), v, t, unit));
+                  off_diagonal(v_sub(v_set(0), v_set(d->p[i])), v, t, unit, d->any_small));
 }
 
 /* Cache lines of a row from which on it pays to write Jacobians past the caches. */
@@ -107,7 +126,7 @@ CSM_INLINE void stream_rows(const distribution *d, ptrdiff_t i, ptrdiff_t rows, 
         for (; j + V_LANES <= n; j += V_LANES) {
             const int diagonal = (size_t)(i - j) < V_LANES;
             const vec v = v_load(d->p + j);
-            v_stream(y + j, diagonal ? entries(d, v, j, i, t, unit) : product_over_T(minus, v, t, unit));
+            v_stream(y + j, diagonal ? entries(d, v, j, i, t, unit) : off_diagonal(minus, v, t, unit, d->any_small));
         }
         elem *const end = after_row(&o, y + j, n - j, ys == n && i + 1 < stop);
         if (j < n)
@@ -174,13 +193,15 @@ CSM_INLINE void jacobian_tile(elem *y, const elem *x, ptrdiff_t rows, ptrdiff_t 
     for (ptrdiff_t r = 0; r < rows; r += V_LANES) {
         const peak a = peaks_across(x + r, n);
         vec p[FEW_SQUARE];
+        mask small = small_p(v_set(0));
         for (ptrdiff_t j = 0; j < n; j++)
-            p[j] = v_load(x + j * TILE_ROWS + r);
+            p[j] = v_load(x + j * TILE_ROWS + r), small = m_or(small, small_p(p[j]));
+        const int any_small = m_any(small);
         for (ptrdiff_t i = 0; i < n; i++) {
             elem *row = y + i * n * TILE_ROWS + r;
             const vec minus = v_sub(v_set(0), p[i]);
             for (ptrdiff_t j = 0; j < n; j++)
-                v_store(row + j * TILE_ROWS, product_over_T(minus, p[j], t, unit));
+                v_store(row + j * TILE_ROWS, off_diagonal(minus, p[j], t, unit, any_small));
             v_store(row + i * TILE_ROWS, variance(p[i], &a, t, unit));
         }
     }

@@ -2,8 +2,8 @@
    needs math/exp.h, math/underflow.h, math/tanh_<real>.h and batch.h before it.
 
    With a = abs(x)/cap and v = e^(-2a), tanh a = (1 - v)/(1 + v), and the slope is 4v/(1 + v)^2: it does not cancel as
-   1 - tanh^2 does. Where a is small 1 - v does: there u = x - x a^2 P(a^2). A logit of -inf, which is no class, stays
-   -inf.
+   1 - tanh^2 does. Where a is small 1 - v does, and 1 - tanh^2 does not: there u = x - x a^2 P(a^2). A logit of -inf,
+   which is no class, stays -inf.
 
    Slopes are kept 2^EXP_LIFT times larger, normal numbers where a gradient shows. */
 
@@ -25,7 +25,7 @@ CSM_INLINE decay decay_of(vec v)
 }
 
 /* cap (1 - v)/(1 + v). */
-CSM_INLINE vec cap_far(const decay *j, vec cap)
+CSM_INLINE vec cap_quotient(const decay *j, vec cap)
 {
     const vec q = v_mul(j->gap, j->inv), product = v_mul(q, j->sum), u = v_mul(cap, q);
     vec rest = v_sub(v_sub(j->gap, product), v_mul_err(q, j->sum, product));
@@ -41,19 +41,37 @@ CSM_INLINE vec slope_of(const decay *j, vec v)
     return v_add(slope, v_fma(v, rest, v_mul_err(v, square, slope)));
 }
 
-/* t is the temper of cap/2. */
-CSM_INLINE vec capped(vec x, vec cap, const temper *t, vec *slope)
+/* Where a is small. */
+CSM_INLINE vec cap_near(vec size, vec a, vec *slope)
 {
-    const vec size = v_abs(x), none = v_set(0);
-    const shift s = shift_of(none, v_set(EXP_LIFT), t, 0);
-    const vec lifted = v_exp(v_sub(none, size), &s, t, 0);
+    const vec z = square_of(a), w = v_mul(z, tanh_p(z)), tanh = v_fnma(a, w, a);
+    *slope = v_mul(v_fnma(tanh, tanh, v_set(1)), v_set(real_power(EXP_LIFT)));
+    return v_fnma(size, w, size);
+}
+
+/* Elsewhere; t is the temper of cap/2. */
+CSM_INLINE vec cap_far(vec size, vec cap, const temper *t, vec *slope)
+{
+    const shift s = shift_of(v_set(0), v_set(EXP_LIFT), t, 0);
+    const vec lifted = v_exp(v_sub(v_set(0), size), &s, t, 0);
     const vec seen = v_drop(v_lt(lifted, v_set(NEAR_TINY)), lifted);    /* what shows beside 1 */
     const decay j = decay_of(v_mul(seen, v_set(real_power(-EXP_LIFT))));
-    const vec a = v_mul(over_T(size, t, 0), v_set((real)0.5)), z = square_of(a);
-    const vec near = v_fnma(size, v_mul(z, tanh_p(z)), size);
-    vec u = v_pick(v_le(a, v_set((real)0.35)), near, cap_far(&j, cap));
-    u = v_pick(v_lt(x, none), v_sub(none, u), u);
     *slope = slope_of(&j, lifted);
+    return cap_quotient(&j, cap);
+}
+
+CSM_INLINE vec capped(vec x, vec cap, const temper *t, vec *slope)
+{
+    const vec size = v_abs(x), a = v_mul(over_T(size, t, 0), v_set((real)0.5)), most = v_set((real)0.35);
+    vec u = cap_near(size, a, slope);
+    if (m_any(v_lt(most, a)) || m_any(v_ne(a, a))) {
+        vec far_slope;
+        const vec far = cap_far(size, cap, t, &far_slope);
+        const mask near = v_le(a, most);
+        u = v_pick(near, u, far);
+        *slope = v_pick(near, *slope, far_slope);
+    }
+    u = v_pick(v_lt(x, v_set(0)), v_sub(v_set(0), u), u);
     return v_pick(v_eq(x, v_set(-INFINITY)), x, u);
 }
 

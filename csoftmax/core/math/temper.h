@@ -109,20 +109,22 @@ CSM_INLINE vec product_over_T(vec a, vec b, const temper *t, int unit)
 {
     if (unit)
         return v_mul(a, b);
+    vec v = v_mul(v_mul(a, t->grow), b), u = v_mul(v, t->inv);
+    return v_mul(v_add(u, quotient_rest(v, u, t)), t->shrink);
+}
+
+/* The same with one rounding. */
+CSM_INLINE vec exact_product_over_T(vec a, vec b, const temper *t, int unit)
+{
+    if (unit)
+        return v_mul(a, b);
     a = v_mul(a, t->grow);
     const vec v = v_mul(a, b), u = v_mul(v, t->inv), rest = v_mul(v_mul_err(a, b, v), t->inv);
     const vec lost = v_keep(v_lt(v_abs(rest), v_set(INFINITY)), rest);
     return v_mul(v_add(u, v_add(quotient_rest(v, u, t), lost)), t->shrink);
 }
 
-CSM_INLINE vec over_T(vec v, const temper *t, int unit)
-{
-    if (unit)
-        return v;
-    v = v_mul(v, t->grow);
-    const vec u = v_mul(v, t->inv);
-    return v_mul(v_add(u, quotient_rest(v, u, t)), t->shrink);
-}
+CSM_INLINE vec over_T(vec v, const temper *t, int unit) { return unit ? v : product_over_T(v, v_set(1), t, 0); }
 
 /* (a - b)/T; the difference overflows only where the quotient does. */
 CSM_INLINE vec drop(vec a, vec b, const temper *t, int unit)

@@ -12,7 +12,10 @@ CSM_INLINE real real_power(int k) { return (real)power_of(k); }
 CSM_INLINE vec v_unscale(vec v)
 {
     const mask below = v_lt(v_abs(v), v_set(1));
-    return v_pick(below, v_subnormal(v_mul(v, v_set(real_power(FRACTION_BITS)))), v_lower(v));
+    const vec normal = v_lower(v);
+    if (!m_any(below))
+        return normal;
+    return v_pick(below, v_subnormal(v_mul(v, v_set(real_power(FRACTION_BITS)))), normal);
 }
 
 /* w rounded once. */
@@ -45,9 +48,7 @@ CSM_INLINE vec times_e(vec e, const multiple_of_e *j) { return v_fma(e, j->hi, v
 /* The same where some exponentials may be below `least`; those that are not give the same bits. */
 CSM_INLINE vec times_small_e(vec e, const multiple_of_e *j)
 {
-    const vec up = v_set(real_power(RANGE_BITS / 2));
     const mask small = v_lt(e, j->least);
-    const vec s = v_mul(e, up);
-    const vec scaled = v_fma(s, v_mul(j->hi, up), v_mul(s, v_mul(j->lo, up)));
-    return v_pick(small, v_unscale(scaled), times_e(v_max(j->least, e), j));
+    const vec up = v_mul(e, v_set(real_power(RANGE_BITS)));
+    return v_pick(small, v_unscale(times_e(up, j)), times_e(v_max(j->least, e), j));
 }

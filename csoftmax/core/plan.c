@@ -81,7 +81,8 @@ static void choose_layout(plan *p)
 {
     const csm_call *c = p->call;
     const ptrdiff_t size = csm_itemsize(c->dtype);
-    const int changes = c->where.data || c->softcap != 0;       /* x and y */
+    const int changes = c->where.data || c->softcap != 0;       /* y, and x or factors */
+    const int masked = c->op == CSM_LOGSUMEXP_B ? G : X;
     int along = p->classes.ndim <= 1, plain[OPERANDS], adjacent[OPERANDS];
     int across = along && p->table->kernel[c->op][CSM_ACROSS], others = 0, arrays = 0;
     for (int k = 0; k < WHERE; k++) {
@@ -90,7 +91,7 @@ static void choose_layout(plan *p)
         if (p->operand[k].data) {
             along = along && plain[k] && adjacent[k];
             across = across && row_stride(p, k) == csm_itemsize(p->operand[k].dtype);
-            others += !plain[k] || (changes && (k == X || k == Y));
+            others += !plain[k] || (changes && (k == masked || k == Y));
             arrays++;
         }
     }
@@ -103,7 +104,7 @@ static void choose_layout(plan *p)
     for (int k = 0; k < WHERE; k++)
         p->staged[k] = !plain[k] || (aliases && p->operand[k].data) || (p->layout == CSM_ALONG && p->operand[k].data
                                      && !(adjacent[k] && p->classes.ndim <= 1));
-    p->staged[X] |= changes;
+    p->staged[masked] |= changes;
     p->staged[Y] |= changes && c->y.data;
 }
 
@@ -177,7 +178,7 @@ void csm_make_plan(plan *p, csm_call *c)
     p->run = p->rows.ndim ? p->rows.shape[p->rows.ndim - 1] : 1;
     p->run_axes = p->rows.ndim > 0;
     p->slots = c->slots ? c->slots : 1;
-    p->results = c->op == CSM_SELECTIVE ? p->slots : 1;
+    p->results = c->op == CSM_SELECTIVE ? p->slots : c->op == CSM_LOGSUMEXP_B ? 2 : 1;
     ptrdiff_t position = 1;
     for (int i = c->ndim - 1; i >= 0; i--) {
         p->position[row_order[i]] = position;

@@ -121,4 +121,7 @@ void csm_drop_rows(plan *p);
 void csm_stage_in(const plan *p, char *scratch, char *const far[], char *at[], ptrdiff_t inputs, ptrdiff_t rows);
 void csm_stage_out(const plan *p, char *scratch, char *const far[], char *const at[], char *results, ptrdiff_t rows);
 
+/* The results of the rows of a block of CSM_LOGSUMEXP_B that its kernel left to this. */
+void csm_settle_sums(const csm_block *b, csm_dtype dtype, int layout);
+
 #endif

@@ -12,7 +12,7 @@
 #include <time.h>
 
 static const char *const names[CSM_OPS] = {
-    "softmax", "log_softmax", "logsumexp", "entropy", "selective", "loss+grad", "soft+grad", "grad+hess",
+    "softmax", "log_softmax", "logsumexp", "entropy", "selective", "logsumexp, b", "loss+grad", "soft+grad", "grad+hess",
     "Jacobian", "vjp", "log_vjp", "log_jvp",
 };
 typedef struct { ptrdiff_t rows, n; int layout; } shape;

@@ -340,6 +340,14 @@ def factor_of(a, b):
     return value, None if a.dtype == b.dtype else floating(a, b)
 
 
+def broadcast_factors(a, b):
+    """Logits and their factors, broadcast to each other."""
+    try:
+        return np.broadcast_arrays(a, b)
+    except ValueError:
+        raise ValueError(f"a has shape {a.shape} and b has shape {b.shape}, which do not broadcast") from None
+
+
 def copy(a, to):
     """Copy an array into another that may have fewer digits."""
     with np.errstate(all="ignore"):

@@ -8,7 +8,7 @@ import math
 import os
 
 cimport numpy as cnp
-from libc.math cimport INFINITY, isfinite
+from libc.math cimport INFINITY, NAN, isfinite
 from libc.string cimport memset
 from numpy cimport ndarray
 
@@ -30,7 +30,7 @@ cdef extern from "core/csoftmax.h" nogil:
         CSM_F32, CSM_F64, CSM_F16, CSM_BF16
         CSM_BOOL, CSM_I8, CSM_U8, CSM_I16, CSM_U16, CSM_I32, CSM_U32, CSM_I64, CSM_U64, CSM_DTYPES
     ctypedef enum csm_op:
-        CSM_SOFTMAX, CSM_LOG_SOFTMAX, CSM_LOGSUMEXP, CSM_ENTROPY, CSM_SELECTIVE
+        CSM_SOFTMAX, CSM_LOG_SOFTMAX, CSM_LOGSUMEXP, CSM_ENTROPY, CSM_SELECTIVE, CSM_LOGSUMEXP_B
         CSM_CROSS_ENTROPY, CSM_SOFT_CROSS_ENTROPY, CSM_GRAD_HESS
         CSM_JACOBIAN, CSM_VJP, CSM_LOG_VJP, CSM_LOG_JVP
     ctypedef enum csm_status:
@@ -133,8 +133,6 @@ include "_maps.pxi"
 include "_derivatives.pxi"
 include "_losses.pxi"
 include "_typed.pxi"
-
-from csoftmax import _weighted      # once softmax and logsumexp are here, which it takes
 
 
 # ---- control ----

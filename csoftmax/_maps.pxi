@@ -89,7 +89,7 @@ def log_softmax(x, axis=-1, *, temperature=1.0, where=None, dtype=None, out=None
 
 
 def logsumexp(a, axis=None, b=None, keepdims=False, return_sign=False, *, where=None, dtype=None, out=None):
-    """Compute ``log(sum(b * exp(a)))`` without overflow; without `b`, in one pass over memory.
+    """Compute ``log(sum(b * exp(a)))`` without overflow.
 
     Parameters
     ----------
@@ -100,8 +100,8 @@ def logsumexp(a, axis=None, b=None, keepdims=False, return_sign=False, *, where=
         The axis or axes to sum over; None for all.
     b : array_like, optional
         Factors of any sign; `a` and `b` broadcast to each other, and their common dtype is kept (that of `a` for a
-        number of Python). Where `b` is 0 there is no term, whatever `a` is. One positive number costs no more time
-        than none.
+        number of Python). Where `b` is 0 there is no term, whatever `a` is. Any size: what counts is that of
+        ``b * exp(a)``. One positive number costs no more time than none.
     keepdims : bool
         Keep summed axes with length 1.
     return_sign : bool
@@ -117,8 +117,9 @@ def logsumexp(a, axis=None, b=None, keepdims=False, return_sign=False, *, where=
     -------
     ndarray or scalar
         Within 2 ULP of the largest of abs(max), log(sum(exp(a - max))) and the result. -inf of nothing and of -inf alone,
-        +inf if there is one and no NaN. With an array `b`, as exact as the sum relative to
-        ``sum(abs(b) * exp(a))``; NaN where the sum is negative, unless `return_sign`. With one positive number `b`,
+        +inf if there is one and no NaN. With an array `b`, within 2 ULP of the largest of abs(max),
+        abs(log(t)) and t/abs(s), s being the sum over ``exp(max)`` and t that of ``abs(b) * exp(a - max)``; NaN where
+        the sum is negative, unless `return_sign`. With one positive number `b`,
         the result without it plus log(b), within 3 ULP of the largest of these terms.
     sign : ndarray or scalar
         If `return_sign`: 1, 0, -1, or NaN where the sum is NaN; native, and of the dtype that the result has without
@@ -147,7 +148,7 @@ def logsumexp(a, axis=None, b=None, keepdims=False, return_sign=False, *, where=
         if factor == 0 and dtype is None and cnp.PyArray_CheckScalar(b):
             factor, dtype = _arrays.factor_of(array_of(a, "a"), array_of(b, "b"))
         if factor == 0:
-            return _weighted.logsumexp(a, b, axis, keepdims, return_sign, where, dtype, out)
+            return compute_factors(a, b, axis, keepdims, return_sign, where, dtype, out)
     return compute_reduction(CSM_LOGSUMEXP, a, "a", axis, 1.0, where, keepdims, dtype, out, factor, return_sign)
 
 
@@ -263,10 +264,9 @@ cdef compute_reduction(csm_op op, object logits, object name, object axis, objec
                        bint keepdims, object dtype, object out, double factor, bint return_sign):
     """A number per row; of sums times `factor`, and with their signs if `return_sign`."""
     cdef frame f
-    cdef Py_ssize_t[CSM_MAX_NDIM] kept
-    cdef Py_ssize_t *shape = f.shape
+    cdef Py_ssize_t[CSM_MAX_NDIM] shape
     cdef ndarray x = array_of(logits, name), r, t, mask, sign
-    cdef object target = None, result
+    cdef object target = None
     cdef int i, kind, ndim
     cdef double more
     cdef bint signed = return_sign or factor != 1       # what the core computes is not yet the result
@@ -274,11 +274,7 @@ cdef compute_reduction(csm_op op, object logits, object name, object axis, objec
     t = take_temperature(&f, temperature)
     mask = take_where(&f, where)
     kind = take_dtype(&f, dtype, x)
-    ndim = f.rows
-    if keepdims:
-        shape, ndim = kept, f.ndim
-        for i in range(ndim):
-            kept[i] = f.shape[f.place[i]] if f.place[i] < f.rows else 1
+    ndim = reduced_shape(&f, keepdims, shape)
     if axis is None and where is None:
         flatten(&f, x)
     if out is None and (kind == real_type(&f) or not signed):
@@ -304,12 +300,25 @@ cdef compute_reduction(csm_op op, object logits, object name, object axis, objec
         scale_sums(<double *>cnp.PyArray_DATA(r), <double *>cnp.PyArray_DATA(sign), cnp.PyArray_SIZE(r), more)
     else:
         scale_sums(<float *>cnp.PyArray_DATA(r), <float *>cnp.PyArray_DATA(sign), cnp.PyArray_SIZE(r), more)
+    return finish_signed(r, sign, kind, out, target, return_sign)
+
+
+cdef int reduced_shape(frame *f, bint keepdims, Py_ssize_t *shape) noexcept:
+    """The shape of a number per row, class axes kept with length 1 or not; returns its number of axes."""
+    cdef int i, ndim = f.ndim if keepdims else f.rows
+    for i in range(ndim):
+        shape[i] = f.shape[i] if not keepdims else f.shape[f.place[i]] if f.place[i] < f.rows else 1
+    return ndim
+
+
+cdef object finish_signed(ndarray log, ndarray sign, int kind, object out, object target, bint return_sign):
+    """What the caller gets of logarithms and signs of sums, both in the dtype of the computation."""
     if target is not None:
-        _arrays.copy(r, target.array)
-    result = finish(r, out, target)
+        _arrays.copy(log, target.array)
+    result = finish(log, out, target)
     if not return_sign:
         return result
-    return result, finish(sign if kind == real_type(&f) else cnp.PyArray_Cast(sign, kind), None, None)
+    return result, finish(sign if kind == cnp.PyArray_TYPE(sign) else cnp.PyArray_Cast(sign, kind), None, None)
 
 
 cdef void scale_sums(real *log, real *sign, Py_ssize_t count, double more) noexcept:
@@ -318,6 +327,57 @@ cdef void scale_sums(real *log, real *sign, Py_ssize_t count, double more) noexc
     for i in range(count):
         sign[i] = log[i] if log[i] != log[i] else log[i] > -INFINITY
         log[i] = <real>(log[i] + more)
+
+
+cdef compute_factors(object logits, object factors, object axis, bint keepdims, bint return_sign, object where,
+                     object dtype, object out):
+    """Logarithms of sums with an array of factors, or with a number that is not positive."""
+    cdef frame f
+    cdef Py_ssize_t[CSM_MAX_NDIM] shape
+    cdef ndarray x = array_of(logits, "a"), b = array_of(factors, "b"), pairs, log, sign, mask
+    cdef object target = None
+    cdef cnp.npy_intp numbers
+    cdef int i, kind, ndim
+    cdef bint weak = type(factors) in (bool, int, float)
+    if cnp.PyArray_NDIM(b) > cnp.PyArray_NDIM(x):
+        x, b = _arrays.broadcast_factors(x, b)
+    open_call(&f, CSM_LOGSUMEXP_B, x, axis, True)
+    if not put_whole(&f, &f.call.g, b):
+        x, b = _arrays.broadcast_factors(x, b)
+        open_call(&f, CSM_LOGSUMEXP_B, x, axis, True)
+        if not put_whole(&f, &f.call.g, b):
+            changed("b")
+    mask = take_where(&f, where)
+    kind = cnp.PyArray_TYPE(x)
+    if weak or dtype is not None or cnp.PyArray_TYPE(b) != kind or code_of(x) > CSM_BF16:
+        wide, result = _arrays.result_dtype(dtype, _arrays.floating(x) if weak else _arrays.floating(x, b))
+        f.call.dtype = CSM_F64 if wide or weak else CSM_F32
+        kind = (<cnp.dtype>result).num
+    ndim = reduced_shape(&f, keepdims, shape)
+    if out is not None or kind != real_type(&f):
+        target = target_for(out, tuple([shape[i] for i in range(ndim)]), kind, None, (), ())
+    log = cnp.PyArray_EMPTY(ndim, <cnp.npy_intp *>shape, real_type(&f), 0)
+    sign = cnp.PyArray_EMPTY(ndim, <cnp.npy_intp *>shape, real_type(&f), 0)
+    numbers = 2 * cnp.PyArray_SIZE(log)
+    pairs = cnp.PyArray_EMPTY(1, &numbers, real_type(&f), 0)
+    put_adjacent(&f, &f.call.r, cnp.PyArray_DATA(pairs), f.call.dtype, 2 * cnp.PyArray_ITEMSIZE(pairs), f.rows)
+    f.stride[f.arrays - 1][f.rows] = cnp.PyArray_ITEMSIZE(pairs)
+    go(&f, None)
+    if f.call.dtype == CSM_F64:
+        split_pairs(<const double *>cnp.PyArray_DATA(pairs), <double *>cnp.PyArray_DATA(log),
+                    <double *>cnp.PyArray_DATA(sign), cnp.PyArray_SIZE(log), return_sign)
+    else:
+        split_pairs(<const float *>cnp.PyArray_DATA(pairs), <float *>cnp.PyArray_DATA(log),
+                    <float *>cnp.PyArray_DATA(sign), cnp.PyArray_SIZE(log), return_sign)
+    return finish_signed(log, sign, kind, out, target, return_sign)
+
+
+cdef void split_pairs(const real *pair, real *log, real *sign, Py_ssize_t count, bint with_sign) noexcept:
+    """Logarithms and signs from pairs of both; without signs there is no logarithm of a negative number."""
+    cdef Py_ssize_t i
+    for i in range(count):
+        sign[i] = pair[2 * i + 1]
+        log[i] = pair[2 * i] if with_sign or sign[i] >= 0 else <real>NAN
 
 
 cdef compute_selective(object logits, object index, object axis, object temperature, object dtype, object out):

@@ -219,6 +219,10 @@ def _logsumexp(csm, b):
     return {"logsumexp": csm.logsumexp(b.x, b.axis)}
 
 
+def _logsumexp_b(csm, b):
+    return {"logsumexp, b": csm.logsumexp(b.x, b.axis, b.g, return_sign=True)[0]}
+
+
 def _jacobian(csm, b):
     return {"softmax_jacobian": csm.softmax_jacobian(b.p, b.axis, temperature=b.temperature)}
 
@@ -293,6 +297,7 @@ VARIANTS = {
     "softmax": _map("softmax"),
     "log_softmax": _map("log_softmax"),
     "logsumexp": _logsumexp,
+    "logsumexp, b": _logsumexp_b,
     "softmax_jacobian": _jacobian,
     "softmax_vjp": _derivative("softmax_vjp"),
     "softmax_jvp": _derivative("softmax_jvp"),
@@ -339,7 +344,7 @@ def plan(variant, dtype):
     if dtype in HALVES:
         lengths, few = tuple(n for n in HALF_LENGTHS if n >= lengths[0]), (2, 10, 33)
         temperatures = (0.1, 10.0) if temperatures else ()
-    if variant == "logsumexp":
+    if variant in ("logsumexp", "logsumexp, b"):
         temperatures = ()
     return [*(batch(dtype, n, families=families) for n in lengths),
             *(batch(dtype, n, t, families) for n in few for t in temperatures)]

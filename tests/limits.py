@@ -46,6 +46,7 @@ LIMITS = {
     "softmax, mean": Limit(0.5, 0.5, _RESULT),
     "log_softmax": Limit(4, 4, _RESULT),
     "logsumexp": Limit(2, 2, "max(|m|, log s, |result|), m the largest and s the sum of e^(a-m)"),
+    "logsumexp, b": Limit(2, 2, "max(|m|, |log t|, t/|s|), s the sum of b e^(a-m) and t that of |b| e^(a-m)"),
     "softmax_jacobian": Limit(2, 2, _RESULT),
     "softmax_vjp": Limit(4, 4, _TERMS),
     "softmax_jvp": Limit(4, 4, _TERMS),
@@ -154,6 +155,12 @@ def _logsumexp(b):
     r = rows(b)
     m, log_s = r.m[:, 0], -r.log_p.max(axis=1)
     return Truth(m + log_s, np.maximum(abs(m + log_s), np.maximum(abs(m), log_s)))
+
+
+def _logsumexp_b(b):
+    r, g = rows(b), b.g.astype(EXTENDED)
+    m, s, t = r.m[:, 0], abs((g * r.e).sum(axis=1)), abs(g * r.e).sum(axis=1)
+    return Truth(m + np.log(s), np.maximum(abs(m), np.maximum(abs(np.log(t)), t / s)))
 
 
 def _most_probable(b):
@@ -322,6 +329,7 @@ TRUTHS = {
     "softmax": _softmax,
     "log_softmax": _log_softmax,
     "logsumexp": _logsumexp,
+    "logsumexp, b": _logsumexp_b,
     "softmax_jacobian": _jacobian,
     "softmax_vjp": _softmax_vjp,
     "softmax_jvp": _softmax_vjp,

@@ -121,6 +121,7 @@ def test_the_greps_see_what_they_look_for():
 KNOWS = {
     "csoftmax.c": {"plan.h", "pool.h", "threads.h", "math/product.h"},
     "plan.c": {"plan.h"},
+    "factors.c": {"plan.h"},
     "rows.c": {"plan.h"},
     "stage.c": {"plan.h"},
     "plan.h": {"convert.h", "kernels.h", "labels.h", "fpenv.h"},
@@ -207,7 +208,6 @@ MODULES_KNOW = {
     "__init__": {"_core", "_control", "_linear"},
     "__main__": set(),
     "_control": {"_arrays", "_core"},
-    "_weighted": {"_arrays", "_core"},
     "_losses": {"_arrays", "_core"},
     "_linear": {"_arrays", "_control", "_losses"},
     "_arrays": set(),

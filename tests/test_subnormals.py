@@ -101,6 +101,7 @@ def outputs(csm, x, axis, t, rng):
         "temperature per row": lambda: csm.softmax(x, axis, temperature=np.full(rows, t)),
     }
     if t == 1:
+        b = np.where(rng.random(x.shape) < 0.1, 0, rng.uniform(-2, 2, x.shape)).astype(x.dtype)
         calls["logsumexp"] = lambda: csm.logsumexp(x, axis)
         p = csm.softmax(x, axis)
         g = (rng.uniform(0.1, 1, x.shape) * rng.choice([-1, 1], x.shape)).astype(x.dtype)
@@ -110,6 +111,7 @@ def outputs(csm, x, axis, t, rng):
             calls["log_softmax_jvp"] = lambda: csm.log_softmax_jvp(p, g, axis)
             if classes <= 128:
                 calls["softmax_jacobian"] = lambda: csm.softmax_jacobian(p, axis)
+        calls["logsumexp, b"] = lambda: csm.logsumexp(x, axis, b, return_sign=True)
     if t == 1 and axis == -1 and classes > 1:
         for rule in ("diagonal", "residual"):
             calls[f"grad_hess, {rule}"] = lambda rule=rule: csm.softmax_grad_hess(x, labels, hessian=rule)

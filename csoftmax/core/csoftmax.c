@@ -66,7 +66,7 @@ static void compute_block(const plan *p, ptrdiff_t first, ptrdiff_t rows, char *
         .walked = p->stage_bytes ? rows : ceil_div(p->end - p->begin, p->threads),
         .x = at[X], .g = at[G], .y = at[Y], .h = at[H],
         .xs = stride[X], .gs = stride[G], .ys = stride[Y], .hs = stride[H],
-        .r = results, .results = p->results, .sums = c->loss != NULL,
+        .r = results, .results = p->results, .factors = c->op == CSM_LOGSUMEXP_B, .sums = c->loss != NULL,
         .label = g->label ? g->label + first * p->slots : NULL, .slots = p->slots,
         .ignored = g->ignored ? g->ignored + first * p->slots : NULL, .ignores = g->ignored != NULL,
         .coefficient = g->coefficient ? (char *)g->coefficient + first * p->slots * size : NULL,
@@ -81,6 +81,8 @@ static void compute_block(const plan *p, ptrdiff_t first, ptrdiff_t rows, char *
         .scale = p->scale, .scale_rest = p->scale_rest, .loss_scale = g->weight_scale, .team = team,
     };
     p->table->kernel[c->op][p->layout](&block);
+    if (c->op == CSM_LOGSUMEXP_B && (!team || team->me == 0))
+        csm_settle_sums(&block, c->dtype, p->layout);
     csm_stage_out(p, scratch, far, at, results, within, rows);
 }
 
@@ -179,8 +181,8 @@ static int is_one_row(const csm_call *c)
     const csm_array *const rows[] = {&c->x, &c->g, &c->y, &c->h};
     const ptrdiff_t size = csm_itemsize(c->dtype), n = c->shape[c->ndim], step = n * size;
     const int squares = c->op == CSM_JACOBIAN;
-    if (c->nclass != 1 || n * rows_of_one(c) > ONE_ROW || c->slots || c->prob.data || c->where.data
-        || c->temperatures.data || c->weight.data || c->sample_weight.data || c->label_smoothing != 0
+    if (c->op == CSM_LOGSUMEXP_B || c->nclass != 1 || n * rows_of_one(c) > ONE_ROW || c->slots || c->prob.data
+        || c->where.data || c->temperatures.data || c->weight.data || c->sample_weight.data || c->label_smoothing != 0
         || c->softcap != 0 || (squares && c->y.stride[c->ndim - 1] != step))
         return 0;
     for (int i = 0; i < c->ndim - squares; i++)

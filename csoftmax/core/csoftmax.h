@@ -17,6 +17,7 @@ typedef enum {
     CSM_LOGSUMEXP,          /* r = log sum e^x                                          */
     CSM_ENTROPY,            /* r = -sum p log p of p = softmax(x/T)                     */
     CSM_SELECTIVE,          /* r = log p of each label                                  */
+    CSM_LOGSUMEXP_B,        /* r = (log abs(s), sign of s) of s = sum g e^x             */
     CSM_CROSS_ENTROPY,      /* r = loss of labels, y = its gradient                     */
     CSM_SOFT_CROSS_ENTROPY, /* r = loss of target probabilities g, y = its gradient     */
     CSM_GRAD_HESS,          /* y, h = gradient and Hessian diagonal of the loss of labels, or of g */
@@ -56,7 +57,8 @@ typedef enum {
 
 /* One call. The class axes come last: shape has ndim + nclass entries, the first ndim are those of the rows.
    x, g, y, h and where have ndim + nclass strides, r and what is given per row ndim; labels, prob and the r of
-   CSM_SELECTIVE have the axis of the slots as well, last, unless slots is 0. Of the Jacobian, y has ndim + 1 axes of
+   CSM_SELECTIVE have the axis of the slots as well, last, unless slots is 0; that of CSM_LOGSUMEXP_B has one of two
+   numbers. Of the Jacobian, y has ndim + 1 axes of
    rows (the last of length n). What is per row or per class is float64, native and aligned. */
 typedef struct {
     csm_op op;
@@ -66,7 +68,7 @@ typedef struct {
     csm_array x, g, y, h, r;    /* as in csm_op */
     double temperature;
     csm_array temperatures; /* per row, instead of it; data NULL: none */
-    csm_array where;        /* CSM_BOOL, maps only: a class that is not to take part counts as -inf */
+    csm_array where;        /* CSM_BOOL, maps only: a class that is not to take part counts as -inf, or its g as 0 */
 
     /* losses, in the letters of docs/derivation.md */
     csm_array target;       /* labels */

@@ -91,6 +91,9 @@ ALONG_KERNEL(entropy_along, entropy_wide, entropy_wide, entropy_across)
 KERNEL(selective_wide, selective_body, 1)
 KERNEL(selective_across, selective_body, 0)
 ALONG_KERNEL(selective_along, selective_wide, selective_wide, selective_across)
+UNIT_KERNEL(factors_wide, factors_body, 1)
+UNIT_KERNEL(factors_across, factors_body, 0)
+ALONG_KERNEL(factors_along, factors_wide, factors_wide, factors_across)
 KERNEL(label_wide, label_body, 1)
 KERNEL(label_across, label_body, 0)
 LONE_KERNEL(label_lone, label_body)
@@ -130,6 +133,7 @@ const csm_table CSM_TABLE = {
         [CSM_LOGSUMEXP] = {logsumexp_along, logsumexp_across},
         [CSM_ENTROPY] = {entropy_along, entropy_across},
         [CSM_SELECTIVE] = {selective_along, selective_across},
+        [CSM_LOGSUMEXP_B] = {factors_along, factors_across},
         [CSM_CROSS_ENTROPY] = {label_loss_along, label_loss_across},
         [CSM_SOFT_CROSS_ENTROPY] = {soft_loss_along, soft_loss_across},
         [CSM_GRAD_HESS] = {hessian_along, hessian_across},

@@ -34,11 +34,12 @@ typedef struct {
     ptrdiff_t all_rows;         /* of the call: what chooses a way to compute must not depend on the cut   */
     ptrdiff_t walked;           /* rows that the thread goes through, these among them                     */
     const void *x;              /* logits; probabilities in derivatives                                    */
-    const void *g;              /* soft targets; what a derivative is multiplied with                      */
+    const void *g;              /* soft targets; what a derivative is multiplied with; factors             */
     void *y, *h;                /* result, Hessian; y NULL: only r is wanted                               */
     ptrdiff_t xs, gs, ys, hs;   /* their strides                                                           */
     void *r;                    /* `results` numbers a row, adjacent: logsumexp, loss, log p of labels     */
     ptrdiff_t results;
+    int factors;                /* g holds factors of exponentials                                         */
     int sums;                   /* r is double: losses that will be added                                  */
     const ptrdiff_t *label;     /* `slots` a row, checked: in [0, n), or -1 for none                       */
     const ptrdiff_t *ignored;   /* `slots` a row, the first negative if it is to be ignored: the labels, if there
@@ -61,6 +62,9 @@ typedef struct {
                                    its rounding lost                                                       */
     double loss_scale;          /* of the losses: what the weights were divided by                         */
 } csm_block;
+
+/* The sign by which a kernel says that it leaves the sum of a row to csm_settle_sums. */
+enum { CSM_UNSETTLED = 2 };
 
 /* Whether T = 1 in every row. */
 static inline int csm_is_unit(const csm_block *b) { return b->temperature == 1 && !b->temperatures; }

@@ -169,3 +169,40 @@ CSM_INLINE void entropy_body(batch k)
         store_result(part_of(k, u), r);
     }
 }
+
+/* m + log(v), v > 0 and of a size that abs(log2) <= RANGE_BITS - 2; right to a rounding of the larger of m and 1. */
+CSM_INLINE vec add_log(vec m, vec v)
+{
+    const vec n = v_exponent(v), rest = v_sub(v_mul(v, v_power(v_sub(v_set(EXP_MAGIC + EXP_BIAS), n))), v_set(1));
+    vec err;
+    const vec sum = two_sum(m, v_mul(n, v_set(LN2_HI)), &err);
+    return v_add(sum, v_add(v_log1p(rest), v_fma(n, v_set(LN2_LO), err)));
+}
+
+/* Two numbers per row, side by side in r. */
+CSM_INLINE void store_pair(batch k, vec first, vec second)
+{
+    real a[V_LANES], b[V_LANES], *to = (real *)k.b->r + 2 * k.row;
+    v_put(a, first), v_put(b, second);
+    for (ptrdiff_t i = 0; leads(k) && i < k.rows; i++)
+        to[2 * i] = a[i], to[2 * i + 1] = b[i];
+}
+
+/* r = (m + log abs(v), the sign of v) with v = sum b e / e_m. That is right if no b is so large that what counts may be
+   missing in v, an exponential being 0 or a product having overflowed: if abs(v) is not small beside the sum of abs(b),
+   which no NaN is, nor an infinity. Other rows are left to the caller, and so are those of which nothing remains. */
+CSM_INLINE void factors_body(batch k)
+{
+    shift s[WIDTH];
+    sums e[WIDTH];
+    shift_rows(k, s);
+    exp_pass(k, s, FACTORS, e);
+    EACH_PART(u, k) {
+        const vec sum = w_round(w_div(e[u].drops, w_of(v_exp(s[u].m, &s[u], k.t, k.unit)))), v = v_abs(sum);
+        const vec factors = v_max(w_round(e[u].other), v_set(real_power(2 - RANGE_BITS / 2)));
+        const vec left = v_set(CSM_UNSETTLED), most = v_set(real_power(RANGE_BITS - 2));
+        vec sign = v_pick(v_lt(v_set(0), sum), v_set(1), v_set(-1));
+        sign = v_pick(v_le(factors, v_mul(v, v_set(real_power(RANGE_BITS / 2)))), sign, left);
+        store_pair(part_of(k, u), add_log(s[u].m, v), v_pick(v_le(v, most), sign, left));
+    }
+}

@@ -1,9 +1,16 @@
 /* The largest logits of the rows of a batch, of the batch after it, and what exponentials take off for them.
    Includes nothing; needs batch.h and math/exp.h before it. */
 
-CSM_INLINE void max_step(batch k, const strand *p, ptrdiff_t i, int count, int whole, vec m[WIDTH])
+/* Logits; -inf, whatever they are, where they have factors and that is 0. */
+CSM_INLINE vec logits_at(batch k, const strand *p, ptrdiff_t i, int u, int whole, int factors)
 {
-    EACH(u, count) m[u] = v_max(load_at(k, p->x, i, u, p->xs, whole, -INFINITY), m[u]);
+    const vec x = load_at(k, p->x, i, u, p->xs, whole, -INFINITY);
+    return factors ? v_pick(v_eq(load_at(k, p->g, i, u, p->gs, whole, 0), v_set(0)), v_set(-INFINITY), x) : x;
+}
+
+CSM_INLINE void max_step(batch k, const strand *p, ptrdiff_t i, int count, int whole, int factors, vec m[WIDTH])
+{
+    EACH(u, count) m[u] = v_max(logits_at(k, p, i, u, whole, factors), m[u]);
 }
 
 /* The largest of what the threads of a team found, in all lanes. */
@@ -19,7 +26,7 @@ CSM_INLINE vec team_max(batch k, vec m)
     return m;
 }
 
-CSM_INLINE void max_in(batch k, vec *max)
+CSM_INLINE void max_in(batch k, int factors, vec *max)
 {
     const vec none = v_set(-INFINITY);
     real each[V_LANES] = {0};
@@ -28,7 +35,7 @@ CSM_INLINE void max_in(batch k, vec *max)
             continue;
         const strand p = strand_of(k, r);
         vec m[4] = {none, none, none, none};
-        EACH_VECTOR(k, own_span(k), max_step(k, &p, i, count, whole, m));
+        EACH_VECTOR(k, own_span(k), max_step(k, &p, i, count, whole, factors, m));
         if (k.along)
             m[0] = team_max(k, v_hmax(v_max(v_max(m[0], m[1]), v_max(m[2], m[3]))));
         EACH(u, k.width) max[u] = m[u];
@@ -42,20 +49,25 @@ CSM_INLINE void max_in(batch k, vec *max)
    used it would be 40 KB of the library. Such functions are not given a batch, which gcc would copy by loads wider than
    the stores that made it: these wait until the stores have left the core (log_softmax of 3 classes then takes half as
    long again). */
-#define MAX_PASS(name, ALONG, WIDE)                                                                 \
+#define MAX_PASS(name, ALONG, WIDE, FACTORED)                                                       \
     static CSM_SHARED void name(const csm_block *b, ptrdiff_t row, ptrdiff_t rows, vec *max)        \
     {                                                                                               \
-        max_in(batch_of(b, row, rows, NULL, ALONG, 0, WIDE), max);                                  \
+        max_in(batch_of(b, row, rows, NULL, ALONG, 0, WIDE), FACTORED, max);                        \
     }
 
-MAX_PASS(max_along, 1, 1)
-MAX_PASS(max_across, 0, 1)
-MAX_PASS(max_wide, 0, WIDTH)
+MAX_PASS(max_along, 1, 1, 0)
+MAX_PASS(max_across, 0, 1, 0)
+MAX_PASS(max_wide, 0, WIDTH, 0)
+MAX_PASS(max_factors_along, 1, 1, 1)
+MAX_PASS(max_factors_across, 0, 1, 1)
+MAX_PASS(max_factors_wide, 0, WIDTH, 1)
 
 CSM_INLINE void max_pass(batch k, vec *max)
 {
     if (k.lone)
-        max_in(k, max);
+        max_in(k, 0, max);
+    else if (k.b->factors)
+        (k.along ? max_factors_along : k.width > 1 ? max_factors_wide : max_factors_across)(k.b, k.row, k.rows, max);
     else
         (k.along ? max_along : k.width > 1 ? max_wide : max_across)(k.b, k.row, k.rows, max);
 }

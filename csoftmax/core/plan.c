@@ -102,7 +102,8 @@ static void choose_layout(plan *p)
 {
     const csm_call *c = p->call;
     const ptrdiff_t size = csm_itemsize(c->dtype);
-    const int changes[OPERANDS] = {[X] = c->where.data || c->softcap != 0, [Y] = c->softcap != 0 && c->y.data};
+    int changes[OPERANDS] = {[X] = c->softcap != 0, [Y] = c->softcap != 0 && c->y.data};
+    changes[c->op == CSM_LOGSUMEXP_B ? G : X] |= c->where.data != NULL;
     const int one_axis = p->classes.ndim <= 1;
     int all = 1, votes = 0, others = 0, arrays = 0, adjacent[OPERANDS], beside[OPERANDS], plain[OPERANDS];
     for (int k = 0; k < WHERE; k++) {
@@ -216,7 +217,7 @@ void csm_make_plan(plan *p, csm_call *c)
     p->run = p->rows.ndim ? p->rows.shape[p->rows.ndim - 1] : 1;
     p->run_axes = p->rows.ndim > 0;
     p->slots = c->slots ? c->slots : 1;
-    p->results = c->op == CSM_SELECTIVE ? p->slots : 1;
+    p->results = c->op == CSM_SELECTIVE ? p->slots : c->op == CSM_LOGSUMEXP_B ? 2 : 1;
     ptrdiff_t position = 1;
     for (int i = c->ndim - 1; i >= 0; i--) {
         p->position[row_order[i]] = position;

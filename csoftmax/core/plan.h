@@ -135,4 +135,7 @@ void csm_stage_in(const plan *p, char *scratch, char *const far[], char *at[], p
 void csm_stage_out(const plan *p, char *scratch, char *const far[], char *const at[], char *results, ptrdiff_t within,
                    ptrdiff_t rows);
 
+/* The results of the rows of a block of CSM_LOGSUMEXP_B that its kernel left to this. */
+void csm_settle_sums(const csm_block *b, csm_dtype dtype, int layout);
+
 #endif

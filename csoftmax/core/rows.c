@@ -117,8 +117,8 @@ static csm_status take_labels(plan *p)
     return CSM_OK;
 }
 
-/* A power of two near the largest weight, where that is far from 1: divided by it, weights of 1e39, which no float32 is,
-   are some. */
+/* A power of two near the largest weight, where that is far from 1: divided by it, weights of 1e39, which no float32
+   is, are some. */
 static double scale_of(const double *weight, ptrdiff_t n)
 {
     double most = 0;
@@ -287,9 +287,9 @@ csm_status csm_take_rows(plan *p)
 
 void csm_clear_results(const plan *p)
 {
-    const double none = p->call->op == CSM_LOGSUMEXP ? -HUGE_VAL : 0;
+    const int is_log = p->call->op == CSM_LOGSUMEXP || p->call->op == CSM_LOGSUMEXP_B;
     for (ptrdiff_t i = 0; p->given.result && i < p->count * p->results; i++)
-        csm_put(p->given.result, csm_result_dtype(p->call), i, none);
+        csm_put(p->given.result, csm_result_dtype(p->call), i, is_log && i % p->results == 0 ? -HUGE_VAL : 0);
 }
 
 /* Numbers that are added in a row, by eight strided sums. */

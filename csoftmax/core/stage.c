@@ -192,7 +192,9 @@ void csm_stage_in(const plan *p, char *scratch, char *const far[], char *at[], p
     }
     if (p->mask_at)
         convert_rows(p, WHERE, scratch + p->mask_at, far[WHERE], rows, 0);
-    if (c->where.data)
+    if (c->where.data && c->op == CSM_LOGSUMEXP_B)
+        hide_classes(p, G, at[G], mask_of(p, scratch, far), rows, 0);
+    else if (c->where.data)
         hide_classes(p, X, at[X], mask_of(p, scratch, far), rows, -HUGE_VAL);
     if (c->softcap != 0)
         cap_classes(p, at[X], p->slopes_at ? scratch + p->slopes_at : NULL, rows, 0);
@@ -209,7 +211,7 @@ static int any_nan(const plan *p, const char *y, ptrdiff_t rows)
     return any;
 }
 
-/* A row without classes has no entropy; logsumexp is right as computed. */
+/* A row without classes has no entropy; logsumexp, with factors or without, is right as computed. */
 static void clear_empty_rows(const plan *p, const char *where, char *results, ptrdiff_t rows)
 {
     const int across = p->layout == CSM_ACROSS;
@@ -229,7 +231,7 @@ void csm_stage_out(const plan *p, char *scratch, char *const far[], char *const 
     const char *const where = c->where.data ? mask_of(p, scratch, far) : NULL;
     if (where && at[Y] && any_nan(p, at[Y], rows))
         hide_classes(p, Y, at[Y], where, rows, c->op == CSM_LOG_SOFTMAX ? -HUGE_VAL : 0);
-    if (where && results)
+    if (where && results && c->op != CSM_LOGSUMEXP_B)
         clear_empty_rows(p, where, results, rows);
     if (c->softcap != 0 && at[Y] && p->slopes_at)
         cap_classes(p, at[Y], scratch + p->slopes_at, rows, 1);

@@ -3,16 +3,19 @@
 
 /* Sums over each row. */
 typedef struct {
-    wide other;         /* exponentials of the logits below the max; of all of them without SPLIT   */
+    wide other;         /* exponentials of the logits below the max; of all of them without SPLIT;
+                           FACTORS: abs(g)                                                          */
     vec count, top;     /* SPLIT: how many logits are the max; across, the exponential of it        */
-    wide drops;         /* DENSE: sum of c (m - x)/T;  ENTROPY: sum of e (m - x)/T                  */
+    wide drops;         /* DENSE: sum of c (m - x)/T;  ENTROPY: sum of e (m - x)/T;
+                           FACTORS: sum of e g                                                      */
     wide mass;          /* DENSE: sum of c, which is g, or WEIGHED                                  */
 } sums;
 
 /* What a pass does besides; constants at each use. KEEP_EXP: where there is a y. SPLIT: the max is left out where
    what remains counts: where one logit holds nearly all of S, S - e is lost by subtraction, but the sum of the others
    is right to the last bits. HESSIAN: there is an h. */
-enum { KEEP_EXP = 1, SPLIT = 2, DENSE = 4, ENTROPY = 8, WEIGHED = 16, IGNORES = 32, HESSIAN = 64 };
+enum { KEEP_EXP = 1, SPLIT = 2, DENSE = 4, ENTROPY = 8, WEIGHED = 16, IGNORES = 32, HESSIAN = 64,
+       FACTORS = 128 };
 
 /* c of a vector: what the loss counts of (m - x)/T + L. That is g, or WEIGHED, w (keep g + smooth), 0 where w is
    infinite but its factor is 0; see losses.h. */
@@ -36,7 +39,7 @@ CSM_INLINE void fetch_next(batch k, const strand *p, ptrdiff_t i, int count, int
 {
     const int y_later = k.along && !(what & KEEP_EXP), h_later = k.along;
     EACH(u, count) __builtin_prefetch(p->x + i * p->xs + u * V_LANES + p->next);
-    if (what & DENSE && p->g && k.asks)
+    if (what & (DENSE | FACTORS) && p->g && k.asks)
         EACH(u, count) __builtin_prefetch(p->g + i * p->gs + u * V_LANES + p->next);
     if (p->y && (y_later ? k.stays : k.asks))
         EACH(u, count) __builtin_prefetch(p->y + i * p->ys + u * V_LANES + (y_later ? 0 : p->next), 1);
@@ -62,6 +65,16 @@ CSM_INLINE void add_drops(batch k, const strand *p, ptrdiff_t i, int count, int 
         EACH(u, count) sum[owner(k, u)].mass = w_add(sum[owner(k, u)].mass, c[u]);
 }
 
+/* Adds the products of e with its factors, and leaves the sizes of these in e. */
+CSM_INLINE void add_products(batch k, const strand *p, ptrdiff_t i, int count, int whole, vec *e, sums *sum)
+{
+    EACH(u, count) {
+        const vec b = load_at(k, p->g, i, u, p->gs, whole, 0);
+        sum[owner(k, u)].drops = w_add_product(sum[owner(k, u)].drops, e[u], b);
+        e[u] = v_abs(b);
+    }
+}
+
 /* Takes the exponentials of the max out of e, and counts them. */
 CSM_INLINE void take_top(batch k, int count, const shift *s, const vec *x, vec *e, sums *sum)
 {
@@ -82,7 +95,7 @@ CSM_INLINE void reduce_step(batch k, const strand *p, ptrdiff_t i, int count, in
     vec x[4];
     if (whole && !k.lone)
         fetch_next(k, p, i, count, what);
-    EACH(u, count) x[u] = load_at(k, p->x, i, u, p->xs, whole, -INFINITY);
+    EACH(u, count) x[u] = logits_at(k, p, i, u, whole, what & FACTORS);
     reduce_many(to, x, count, s, !k.along, k.t, k.unit);
 }
 
@@ -102,6 +115,8 @@ CSM_INLINE void exp_step(batch k, const strand *p, ptrdiff_t i, int count, int w
         add_drops(k, p, i, count, whole, s, what, x, e, sum);
     if (what & SPLIT)
         take_top(k, count, s, x, e, sum);
+    if (what & FACTORS)
+        add_products(k, p, i, count, whole, e, sum);
     if (k.along && count == 4) {
         sum->other = w_add_four(sum->other, e[0], e[1], e[2], e[3], k.unit);
     } else {
@@ -196,7 +211,7 @@ CSM_INLINE sums over_lanes(sums s, int what)
     s.other = w_hsum(s.other);
     if (what & SPLIT)
         s.count = v_hsum(s.count);
-    if (what & (DENSE | ENTROPY))
+    if (what & (DENSE | ENTROPY | FACTORS))
         s.drops = w_hsum(s.drops);
     if (what & DENSE)
         s.mass = w_hsum(s.mass);
@@ -244,7 +259,7 @@ CSM_INLINE void exp_pass(batch k, const shift *s, int what, sums *sum)
             w_put_first(other + r, these.other);
             if (what & SPLIT)
                 count[r] = v_first(these.count);
-            if (what & (DENSE | ENTROPY))
+            if (what & (DENSE | ENTROPY | FACTORS))
                 w_put_first(drops + r, these.drops);
             if (what & DENSE)
                 w_put_first(mass + r, these.mass);

@@ -1,0 +1,116 @@
+/* Sums of b e^a whose terms are of very different sizes, or not finite: one row after another, without overflow and
+   without losing a term that shows in the result. Few rows need it. Includes plan.h. */
+#include "plan.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ln2 as a number of 41 bits, so that its products with whole numbers of 12 are exact, and the rest. */
+#define LN2_HI 0x1.62e42fefa3000p-1  /* 0.69314718055966296 */
+#define LN2_LO 0x1.3de6af278ece6p-42  /* 2.8235290563031577e-13 */
+#define LOG2E 0x1.71547652b82fep0  /* 1.4426950408889634 */
+
+/* Terms so many powers of two below the largest do not show beside it, however many there are; and e^-3000 is below
+   that whatever its factor. */
+enum { SHOWS = -200, LEAST = -3000 };
+
+/* A row: its n numbers a and b, `as` and `bs` elements apart. */
+typedef struct {
+    const char *a, *b;
+    csm_dtype dtype;
+    ptrdiff_t n, as, bs;
+} row;
+
+typedef struct { double log, sign; } signed_log;
+
+static double a_of(const row *r, ptrdiff_t i) { return csm_get(r->a, r->dtype, i * r->as); }
+static double b_of(const row *r, ptrdiff_t i) { return csm_get(r->b, r->dtype, i * r->bs); }
+
+/* s + *err = a + b exactly (Knuth). */
+static double two_sum(double a, double b, double *err)
+{
+    const double s = a + b, t = s - a;
+    *err = (a - (s - t)) + (b - t);
+    return s;
+}
+
+/* 2^k, abs(k) <= 1022. */
+static double power_of(int k)
+{
+    const uint64_t bits = (uint64_t)(1023 + k) << 52;
+    double a;
+    memcpy(&a, &bits, sizeof a);
+    return a;
+}
+
+/* The largest term, as m e^a 2^exponent, and the sum of those that are not finite; a is -inf if there is none. */
+typedef struct { double a, infinite; int exponent; } largest;
+
+static largest largest_of(const row *r)
+{
+    largest l = {-INFINITY, 0, 0};
+    double most = -INFINITY;
+    for (ptrdiff_t i = 0; i < r->n; i++) {
+        const double a = a_of(r, i), b = b_of(r, i);
+        int exponent;
+        if (b == 0)
+            continue;
+        if (!isfinite(b) || !(a < INFINITY)) {
+            l.infinite += isfinite(a) ? b : b * exp(a);
+            continue;
+        }
+        frexp(b, &exponent);
+        const double size = a + exponent * LN2_HI;
+        if (size > most) {
+            most = size;
+            l.a = a;
+            l.exponent = exponent;
+        }
+    }
+    return l;
+}
+
+/* The term b e^a in units of the largest's power of two times e^(its a), rounded twice. */
+static double term_of(double a, double b, const largest *l)
+{
+    double rest;
+    int exponent;
+    const double mantissa = frexp(b, &exponent), d = two_sum(a, -l->a, &rest);
+    if (!(d > LEAST))
+        return 0;
+    const double n = rint(d * LOG2E), power = n + exponent - l->exponent;
+    return power < SHOWS ? 0 : mantissa * exp((d - n * LN2_HI) - n * LN2_LO + rest) * power_of((int)power);
+}
+
+static signed_log sum_of(const row *r)
+{
+    const largest l = largest_of(r);
+    double sum = 0, low = 0, err;
+    if (l.infinite != 0)
+        return isnan(l.infinite) ? (signed_log){NAN, NAN} : (signed_log){INFINITY, l.infinite > 0 ? 1 : -1};
+    for (ptrdiff_t i = 0; i < r->n && l.a > -INFINITY; i++)
+        if (b_of(r, i) != 0) {
+            sum = two_sum(sum, term_of(a_of(r, i), b_of(r, i), &l), &err);
+            low += err;
+        }
+    sum += low;
+    if (sum == 0)
+        return (signed_log){-INFINITY, 0};
+    const double m = two_sum(l.a, l.exponent * LN2_HI, &err);
+    return (signed_log){m + (log(fabs(sum)) + (l.exponent * LN2_LO + err)), sum > 0 ? 1 : -1};
+}
+
+void csm_settle_sums(const csm_block *b, csm_dtype dtype, int layout)
+{
+    const ptrdiff_t size = csm_itemsize(dtype), along = layout == CSM_ALONG;
+    for (ptrdiff_t i = 0; i < b->rows; i++) {
+        if (csm_get(b->r, dtype, 2 * i + 1) != CSM_UNSETTLED)
+            continue;
+        const row r = {(const char *)b->x + i * size * (along ? b->xs : 1),
+                       (const char *)b->g + i * size * (along ? b->gs : 1), dtype, b->n,
+                       along ? 1 : b->xs, along ? 1 : b->gs};
+        const signed_log s = sum_of(&r);
+        csm_put(b->r, dtype, 2 * i, s.log);
+        csm_put(b->r, dtype, 2 * i + 1, s.sign);
+    }
+}

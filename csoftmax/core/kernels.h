@@ -60,6 +60,8 @@ typedef struct {
     double scale, scale_rest;   /* of the loss gradient: 1/divisor, over the temperature unless per row; and what
                                    its rounding lost                                                       */
     double loss_scale;          /* of the losses: what the weights were divided by                         */
+    double focal_gamma;         /* of one label per row: its loss counts (1 - p)^focal_gamma times; ...    */
+    double focal_least;         /* ... where 1 - p is below this, nothing of it is left                    */
 } csm_block;
 
 /* Whether T = 1 in every row. */

@@ -81,16 +81,17 @@ static void choose_layout(plan *p)
 {
     const csm_call *c = p->call;
     const ptrdiff_t size = csm_itemsize(c->dtype);
-    const int changes = c->where.data || c->softcap != 0;       /* x and y */
+    const int changes = c->where.data || c->softcap != 0;       /* all but h */
+    p->smooths = c->where.data && c->label_smoothing != 0;
     int along = p->classes.ndim <= 1, plain[OPERANDS], adjacent[OPERANDS];
-    int across = along && p->table->kernel[c->op][CSM_ACROSS], others = 0, arrays = 0;
+    int across = along && p->table->kernel[c->op][CSM_ACROSS], others = p->smooths && !c->g.data, arrays = 0;
     for (int k = 0; k < WHERE; k++) {
         plain[k] = !p->operand[k].data || is_plain(p, k);
         adjacent[k] = p->n <= 1 || class_stride(p, k) == size;
         if (p->operand[k].data) {
             along = along && plain[k] && adjacent[k];
             across = across && row_stride(p, k) == csm_itemsize(p->operand[k].dtype);
-            others += !plain[k] || (changes && (k == X || k == Y));
+            others += !plain[k] || (changes && k != H);
             arrays++;
         }
     }
@@ -104,6 +105,7 @@ static void choose_layout(plan *p)
         p->staged[k] = !plain[k] || (aliases && p->operand[k].data) || (p->layout == CSM_ALONG && p->operand[k].data
                                      && !(adjacent[k] && p->classes.ndim <= 1));
     p->staged[X] |= changes;
+    p->staged[G] |= p->smooths || (c->where.data && c->g.data);
     p->staged[Y] |= changes && c->y.data;
 }
 

@@ -149,21 +149,25 @@ def logsumexp(
 @overload
 def selective_log_softmax(
     x: NDArray[_Real], index: ArrayLike, axis: SupportsIndex = -1, *, temperature: _Temperature = 1.0,
+    softcap: _Number | None = None, where: _Bool = None, ignore_index: SupportsIndex | None = None,
     dtype: None = None, out: None = None,
 ) -> NDArray[_Real]: ...
 @overload
 def selective_log_softmax(
     x: _AsFloat64, index: ArrayLike, axis: SupportsIndex = -1, *, temperature: _Temperature = 1.0,
+    softcap: _Number | None = None, where: _Bool = None, ignore_index: SupportsIndex | None = None,
     dtype: None = None, out: None = None,
 ) -> NDArray[np.float64]: ...
 @overload
 def selective_log_softmax(
     x: ArrayLike, index: ArrayLike, axis: SupportsIndex = -1, *, temperature: _Temperature = 1.0,
+    softcap: _Number | None = None, where: _Bool = None, ignore_index: SupportsIndex | None = None,
     dtype: DTypeLike | None = None, out: _Out,
 ) -> _Out: ...
 @overload
 def selective_log_softmax(
     x: ArrayLike, index: ArrayLike, axis: SupportsIndex = -1, *, temperature: _Temperature = 1.0,
+    softcap: _Number | None = None, where: _Bool = None, ignore_index: SupportsIndex | None = None,
     dtype: DTypeLike | None = None, out: _Given = None,
 ) -> Any: ...
 
@@ -281,72 +285,72 @@ def log_softmax_jvp(
 def cross_entropy(
     logits: NDArray[_Loss], target: _Target, axis: SupportsIndex = -1, *, weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None, ignore_index: SupportsIndex | None = -100,
-    label_smoothing: _Number = 0.0, z_loss: _Number = 0.0, softcap: _Number | None = None,
-    temperature: _Temperature = 1.0, reduction: Literal["mean", "sum"] = "mean",
+    label_smoothing: _Number = 0.0, focal_gamma: _Number = 0.0, z_loss: _Number = 0.0, softcap: _Number | None = None,
+    temperature: _Temperature = 1.0, where: _Bool = None, reduction: Literal["mean", "sum"] = "mean",
     normalizer: _Number | None = None, return_grad: Literal[False] = False, out: None = None,
 ) -> _Loss: ...
 @overload
 def cross_entropy(
     logits: NDArray[_Loss], target: _Target, axis: SupportsIndex = -1, *, weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None, ignore_index: SupportsIndex | None = -100,
-    label_smoothing: _Number = 0.0, z_loss: _Number = 0.0, softcap: _Number | None = None,
-    temperature: _Temperature = 1.0, reduction: Literal["mean", "sum"] = "mean",
+    label_smoothing: _Number = 0.0, focal_gamma: _Number = 0.0, z_loss: _Number = 0.0, softcap: _Number | None = None,
+    temperature: _Temperature = 1.0, where: _Bool = None, reduction: Literal["mean", "sum"] = "mean",
     normalizer: _Number | None = None, return_grad: Literal[True], out: None = None,
 ) -> tuple[_Loss, NDArray[_Loss]]: ...
 @overload
 def cross_entropy(
     logits: NDArray[_Loss], target: _Target, axis: SupportsIndex = -1, *, weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None, ignore_index: SupportsIndex | None = -100,
-    label_smoothing: _Number = 0.0, z_loss: _Number = 0.0, softcap: _Number | None = None,
-    temperature: _Temperature = 1.0, reduction: Literal["mean", "sum"] = "mean",
+    label_smoothing: _Number = 0.0, focal_gamma: _Number = 0.0, z_loss: _Number = 0.0, softcap: _Number | None = None,
+    temperature: _Temperature = 1.0, where: _Bool = None, reduction: Literal["mean", "sum"] = "mean",
     normalizer: _Number | None = None, return_grad: Literal[True], out: _Out,
 ) -> tuple[_Loss, _Out]: ...
 @overload
 def cross_entropy(
     logits: NDArray[_Loss], target: _Target, axis: SupportsIndex = -1, *, weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None, ignore_index: SupportsIndex | None = -100,
-    label_smoothing: _Number = 0.0, z_loss: _Number = 0.0, softcap: _Number | None = None,
-    temperature: _Temperature = 1.0, reduction: Literal["none"], normalizer: _Number | None = None,
+    label_smoothing: _Number = 0.0, focal_gamma: _Number = 0.0, z_loss: _Number = 0.0, softcap: _Number | None = None,
+    temperature: _Temperature = 1.0, where: _Bool = None, reduction: Literal["none"], normalizer: _Number | None = None,
     return_grad: Literal[False] = False, out: None = None,
 ) -> NDArray[_Loss]: ...
 @overload
 def cross_entropy(
     logits: NDArray[_Loss], target: _Target, axis: SupportsIndex = -1, *, weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None, ignore_index: SupportsIndex | None = -100,
-    label_smoothing: _Number = 0.0, z_loss: _Number = 0.0, softcap: _Number | None = None,
-    temperature: _Temperature = 1.0, reduction: Literal["none"], normalizer: _Number | None = None,
+    label_smoothing: _Number = 0.0, focal_gamma: _Number = 0.0, z_loss: _Number = 0.0, softcap: _Number | None = None,
+    temperature: _Temperature = 1.0, where: _Bool = None, reduction: Literal["none"], normalizer: _Number | None = None,
     return_grad: Literal[True], out: None = None,
 ) -> tuple[NDArray[_Loss], NDArray[_Loss]]: ...
 @overload
 def cross_entropy(
     logits: NDArray[_Loss], target: _Target, axis: SupportsIndex = -1, *, weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None, ignore_index: SupportsIndex | None = -100,
-    label_smoothing: _Number = 0.0, z_loss: _Number = 0.0, softcap: _Number | None = None,
-    temperature: _Temperature = 1.0, reduction: Literal["none"], normalizer: _Number | None = None,
+    label_smoothing: _Number = 0.0, focal_gamma: _Number = 0.0, z_loss: _Number = 0.0, softcap: _Number | None = None,
+    temperature: _Temperature = 1.0, where: _Bool = None, reduction: Literal["none"], normalizer: _Number | None = None,
     return_grad: Literal[True], out: _Out,
 ) -> tuple[NDArray[_Loss], _Out]: ...
 @overload
 def cross_entropy(
     logits: ArrayLike, target: _Target, axis: SupportsIndex = -1, *, weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None, ignore_index: SupportsIndex | None = -100,
-    label_smoothing: _Number = 0.0, z_loss: _Number = 0.0, softcap: _Number | None = None,
-    temperature: _Temperature = 1.0, reduction: Literal["mean", "sum", "none"] = "mean",
+    label_smoothing: _Number = 0.0, focal_gamma: _Number = 0.0, z_loss: _Number = 0.0, softcap: _Number | None = None,
+    temperature: _Temperature = 1.0, where: _Bool = None, reduction: Literal["mean", "sum", "none"] = "mean",
     normalizer: _Number | None = None, return_grad: Literal[True], out: _Given = None,
 ) -> tuple[Any, Any]: ...
 @overload
 def cross_entropy(
     logits: ArrayLike, target: _Target, axis: SupportsIndex = -1, *, weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None, ignore_index: SupportsIndex | None = -100,
-    label_smoothing: _Number = 0.0, z_loss: _Number = 0.0, softcap: _Number | None = None,
-    temperature: _Temperature = 1.0, reduction: Literal["mean", "sum", "none"] = "mean",
+    label_smoothing: _Number = 0.0, focal_gamma: _Number = 0.0, z_loss: _Number = 0.0, softcap: _Number | None = None,
+    temperature: _Temperature = 1.0, where: _Bool = None, reduction: Literal["mean", "sum", "none"] = "mean",
     normalizer: _Number | None = None, return_grad: Literal[False] = False, out: None = None,
 ) -> Any: ...
 @overload
 def cross_entropy(
     logits: ArrayLike, target: _Target, axis: SupportsIndex = -1, *, weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None, ignore_index: SupportsIndex | None = -100,
-    label_smoothing: _Number = 0.0, z_loss: _Number = 0.0, softcap: _Number | None = None,
-    temperature: _Temperature = 1.0, reduction: Literal["mean", "sum", "none"] = "mean",
+    label_smoothing: _Number = 0.0, focal_gamma: _Number = 0.0, z_loss: _Number = 0.0, softcap: _Number | None = None,
+    temperature: _Temperature = 1.0, where: _Bool = None, reduction: Literal["mean", "sum", "none"] = "mean",
     normalizer: _Number | None = None, return_grad: bool, out: _Given = None,
 ) -> Any: ...
 
@@ -375,8 +379,8 @@ def softmax_grad_hess(
 def linear_cross_entropy(
     x: ArrayLike, w: ArrayLike, target: _Target, bias: ArrayLike | None = None, *,
     weight: ArrayLike | None = None, sample_weight: ArrayLike | None = None,
-    ignore_index: SupportsIndex | None = -100, label_smoothing: _Number = 0.0, z_loss: _Number = 0.0,
-    softcap: _Number | None = None, temperature: _Temperature = 1.0,
+    ignore_index: SupportsIndex | None = -100, label_smoothing: _Number = 0.0, focal_gamma: _Number = 0.0,
+    z_loss: _Number = 0.0, softcap: _Number | None = None, temperature: _Temperature = 1.0, where: _Bool = None,
     reduction: Literal["mean", "sum", "none"] = "mean", normalizer: _Number | None = None,
     return_grad: Literal[True], chunk_size: SupportsIndex | None = None,
     out: tuple[_Given, _Given, _Given] | None = None, accumulate: bool = False,
@@ -385,8 +389,8 @@ def linear_cross_entropy(
 def linear_cross_entropy(
     x: ArrayLike, w: ArrayLike, target: _Target, bias: ArrayLike | None = None, *,
     weight: ArrayLike | None = None, sample_weight: ArrayLike | None = None,
-    ignore_index: SupportsIndex | None = -100, label_smoothing: _Number = 0.0, z_loss: _Number = 0.0,
-    softcap: _Number | None = None, temperature: _Temperature = 1.0,
+    ignore_index: SupportsIndex | None = -100, label_smoothing: _Number = 0.0, focal_gamma: _Number = 0.0,
+    z_loss: _Number = 0.0, softcap: _Number | None = None, temperature: _Temperature = 1.0, where: _Bool = None,
     reduction: Literal["mean", "sum", "none"] = "mean", normalizer: _Number | None = None,
     return_grad: bool = False, chunk_size: SupportsIndex | None = None,
     out: tuple[_Given, _Given, _Given] | None = None, accumulate: bool = False,

@@ -299,6 +299,26 @@ def hessian_floor(eps):
     return floor
 
 
+def softcap_for(softcap):
+    """A softcap as a float."""
+    cap = as_number(softcap, "softcap")
+    if not 0 < cap < np.inf:
+        raise ValueError(f"softcap must be positive and finite, got {shown(softcap)}")
+    return cap
+
+
+def focal_exponent(focal_gamma):
+    gamma = as_number(focal_gamma, "focal_gamma")
+    if not 0 <= gamma < np.inf:
+        raise ValueError(f"focal_gamma must be finite and not negative, got {shown(focal_gamma)}")
+    return gamma
+
+
+def refuse_focal(has_probabilities, label_smoothing):
+    other = "target probabilities" if has_probabilities else "label_smoothing" if label_smoothing else "z_loss"
+    raise ValueError(f"focal_gamma is for class indices alone and has no meaning with {other}")
+
+
 def loss_options(label_smoothing, z_loss, softcap, reduction, normalizer):
     """Options of the loss that are numbers, checked; 0 for a softcap or a normalizer that is absent."""
     smoothing, z, cap, divisor = as_number(label_smoothing, "label_smoothing"), as_number(z_loss, "z_loss"), 0.0, 0.0
@@ -307,9 +327,7 @@ def loss_options(label_smoothing, z_loss, softcap, reduction, normalizer):
     if not math.isfinite(z):
         raise ValueError(f"z_loss must be finite, got {shown(z_loss)}")
     if softcap is not None:
-        cap = as_number(softcap, "softcap")
-        if not 0 < cap < np.inf:
-            raise ValueError(f"softcap must be positive and finite, got {shown(softcap)}")
+        cap = softcap_for(softcap)
     if normalizer is not None:
         divisor = as_number(normalizer, "normalizer")
         if reduction != "mean":

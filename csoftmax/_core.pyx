@@ -62,6 +62,7 @@ cdef extern from "core/csoftmax.h" nogil:
         csm_reduction reduction
         double normalizer
         double *loss
+        double focal_gamma
         csm_hessian hessian
         double hessian_floor
         int (*poll)() noexcept

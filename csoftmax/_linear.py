@@ -27,9 +27,11 @@ def linear_cross_entropy(
     sample_weight=None,
     ignore_index=-100,
     label_smoothing=0.0,
+    focal_gamma=0.0,
     z_loss=0.0,
     softcap=None,
     temperature=1.0,
+    where=None,
     reduction="mean",
     normalizer=None,
     return_grad=False,
@@ -55,9 +57,11 @@ def linear_cross_entropy(
         probabilities, shaped like the logits; or a pair (index, prob), each of shape rows + (k,).
     bias : array_like, optional
         Shape (classes,).
-    weight, sample_weight, ignore_index, label_smoothing, z_loss, softcap, temperature, reduction, normalizer
-        As for `cross_entropy`; `sample_weight` and an array as `temperature` broadcast to the rows. Ignored rows
-        take no part in the products.
+    weight, ignore_index, label_smoothing, focal_gamma, z_loss, softcap, reduction, normalizer
+        As for `cross_entropy`. Ignored rows take no part in the products.
+    sample_weight, temperature, where
+        As for `cross_entropy`; the first, and an array as `temperature`, broadcast to the rows, `where` to rows +
+        (classes,).
     return_grad : bool
         Return the gradients of the reduced loss (of the sum, for "none") as well.
     chunk_size : int, optional
@@ -120,8 +124,11 @@ def linear_cross_entropy(
         if not return_grad and (out is not None or accumulate):
             raise ValueError("out and accumulate concern the gradients: they need return_grad=True")
         real = _computed_in(x, w, bias)
-        batch = _Batch(x.shape[:-1], len(w), target, sample_weight, temperature, ignore_index)
-        options = {"weight": weight, "label_smoothing": label_smoothing, "z_loss": z_loss, "softcap": softcap}
+        batch = _Batch(x.shape[:-1], len(w), target, sample_weight, temperature, where, ignore_index)
+        options = {
+            "weight": weight, "label_smoothing": label_smoothing, "focal_gamma": focal_gamma, "z_loss": z_loss,
+            "softcap": softcap,
+        }
         batch.reduce(options, reduction, normalizer, real)
         gradients = None
         if return_grad:
@@ -276,9 +283,10 @@ def _is_ignored(label, classes, ignore_index):
 
 
 class _Batch:
-    """What is given per row, flat: checked targets, sample weights, temperatures; which rows are kept; the loss."""
+    """What is given per row, flat: checked targets, sample weights, temperatures, and `where`; which rows are kept; the
+    loss."""
 
-    def __init__(self, rows, classes, target, sample_weight, temperature, ignore_index):
+    def __init__(self, rows, classes, target, sample_weight, temperature, where, ignore_index):
         self.rows, self.count, self.classes = rows, math.prod(rows), classes
         shape = *rows, classes  # of the logits: what the target must suit
         logits = np.ndarray(shape, np.float32, bytes(4), strides=[0] * len(shape))
@@ -297,12 +305,27 @@ class _Batch:
         self.temperature = _arrays.temperature_for(temperature, rows)
         if isinstance(self.temperature, np.ndarray):
             self.temperature = self.temperature.reshape(self.count)
+        self.where = self._mask(where)
         self._keep(valid)
 
     @property
     def arrays(self):
         """All that is read per row, some of it the caller's memory."""
-        return *self.targets, self.sample_weight, self.temperature
+        return *self.targets, self.sample_weight, self.temperature, self.where
+
+    def _mask(self, where):
+        """The mask, checked: of all rows, or of shape rows + (classes,), the last axis of which may be 1."""
+        if where is None:
+            return None
+        mask, shape = _arrays.as_mask(where), (*self.rows, self.classes)
+        _arrays.broadcast(mask, shape, "where", f"the logits have shape {shape}")
+        return mask if mask.ndim <= 1 else np.broadcast_to(mask, self.rows + mask.shape[-1:])
+
+    def _mask_of(self, chosen):
+        if self.where is None or self.where.ndim <= 1:
+            return self.where
+        numbers = np.arange(chosen.start, chosen.stop) if isinstance(chosen, slice) else chosen
+        return self.where[np.unravel_index(numbers, self.rows)]
 
     def _take_labels(self, logits, target, name, ignore_index, prob=None):
         """Check and copy the labels; True for rows that have one."""
@@ -367,6 +390,7 @@ class _Batch:
             "ignore_index": self.ignore_index,
             "sample_weight": weight,
             "temperature": self.temperature[chosen] if isinstance(self.temperature, np.ndarray) else self.temperature,
+            "where": self._mask_of(chosen),
         }
 
     def take(self, chosen, loss):

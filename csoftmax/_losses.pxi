@@ -10,9 +10,11 @@ def cross_entropy(
     sample_weight=None,
     ignore_index=-100,
     label_smoothing=0.0,
+    focal_gamma=0.0,
     z_loss=0.0,
     softcap=None,
     temperature=1.0,
+    where=None,
     reduction="mean",
     normalizer=None,
     return_grad=False,
@@ -23,7 +25,7 @@ def cross_entropy(
     With ``v = logits/T`` and ``L = log(sum(exp(v)))`` a row's loss is ``sum(c * (L - v)) + z_loss * L**2``, times
     `sample_weight`, where ``c = weight * ((1 - label_smoothing) * t + label_smoothing/n)`` and t is one-hot for a
     class index, or the target probabilities. Its gradient is ``((sum(c) + 2 * z_loss * L) * softmax(v) - c)/T``,
-    times `sample_weight`.
+    times `sample_weight`. With `where`, sums and n are those of the classes that take part.
 
     Parameters
     ----------
@@ -45,13 +47,19 @@ def cross_entropy(
         Rows with this index are never read and get zero loss and gradient; None: no row is ignored. In
         ``(index, prob)`` an entry with this index is padding, and a row of padding alone is ignored.
     label_smoothing : float
-        In [0, 1]: the share of the target that goes to all classes evenly.
+        In [0, 1]: the share of the target that goes to all classes, or to those in `where`, evenly.
+    focal_gamma : float
+        Not negative: multiplies each row's loss by ``(1 - p)**focal_gamma``, p the probability of its class index. Not
+        with probabilities, `label_smoothing` or `z_loss`.
     z_loss : float
         The factor of ``L**2``.
     softcap : float, optional
         Positive: ``softcap * tanh(logits/softcap)`` takes the place of `logits`, before T divides.
     temperature : float or array_like
         T > 0; an array broadcasts to the rows.
+    where : array_like of bool, optional
+        The classes that take part, broadcast to `logits`. What stands elsewhere is never used: its p and its gradient
+        are 0. The loss is inf where the target is outside, as it always is in a row without classes in `where`.
     reduction : {"mean", "sum", "none"}
         "mean" divides by the sum of ``weight[target]`` over the rows that are not ignored (class indices), or by
         their number (probabilities, or no `weight`); `sample_weight` plays no part in that. "none" gives the loss
@@ -76,10 +84,12 @@ def cross_entropy(
     IndexError
         A class index outside [0, n): the first such row and its index are named, nothing is written.
     TypeError
-        A dtype that is not supported; bool class indices; masked arrays; `out` cannot take the gradient.
+        A dtype that is not supported; bool class indices; masked arrays; `where` not bool; `out` cannot take the
+        gradient.
     ValueError
         A class index that is not a whole number; shapes that do not match; an option outside its range;
-        `ignore_index` with probabilities; `normalizer` without "mean"; `out` without `return_grad`.
+        `ignore_index` with probabilities; `focal_gamma` with probabilities, `label_smoothing` or `z_loss`;
+        `normalizer` without "mean"; `out` without `return_grad`.
     numpy.exceptions.AxisError
         `axis` out of range.
 
@@ -104,8 +114,8 @@ def cross_entropy(
     array([0.6576, 1.0986])
     """
     return compute_loss(
-        logits, target, axis, weight, sample_weight, ignore_index, label_smoothing, z_loss, softcap, temperature,
-        reduction, normalizer, return_grad, out
+        logits, target, axis, weight, sample_weight, ignore_index, label_smoothing, focal_gamma, z_loss, softcap,
+        temperature, where, reduction, normalizer, return_grad, out
     )
 
 
@@ -170,11 +180,11 @@ def softmax_grad_hess(raw, y, *, sample_weight=None, hessian="diagonal", eps=1e-
 
 
 cdef compute_loss(object logits, object target, object axis, object weight, object sample_weight, object ignore_index,
-                  object label_smoothing, object z_loss, object softcap, object temperature, object reduction,
-                  object normalizer, bint return_grad, object out):
+                  object label_smoothing, object focal_gamma, object z_loss, object softcap, object temperature,
+                  object where, object reduction, object normalizer, bint return_grad, object out):
     cdef frame f
     cdef csm_call *c = &f.call
-    cdef ndarray x, t, w, s, y = None, r = None
+    cdef ndarray x, t, w, s, mask, y = None, r = None
     cdef object kept, place = None, result
     cdef double loss = 0
     if out is not None and not return_grad:
@@ -182,6 +192,7 @@ cdef compute_loss(object logits, object target, object axis, object weight, obje
     x = array_of(logits, "logits")
     open_call(&f, CSM_CROSS_ENTROPY, x, axis, False)
     t = take_temperature(&f, temperature)
+    mask = take_where(&f, where)
     take_loss_options(c, label_smoothing, z_loss, softcap, reduction, normalizer)
     w = take_class_weight(&f, weight)
     s = take_sample_weight(&f, sample_weight)
@@ -190,6 +201,7 @@ cdef compute_loss(object logits, object target, object axis, object weight, obje
     kept = take_target(&f, target, ignore_index, "target", "logits")
     if c.g.data:
         c.op = CSM_SOFT_CROSS_ENTROPY
+    take_focal(c, focal_gamma)
     check_classes(&f, "logits")
     if normalizer is not None and c.normalizer == 0:
         _arrays.check_none_counts(kept, rows_shape(&f), ignored_label(c))
@@ -197,12 +209,13 @@ cdef compute_loss(object logits, object target, object axis, object weight, obje
     if return_grad and out is None:
         y = new_like(&f, &c.y, x, floating_type(x))
     elif return_grad:
-        if may_hold(out, x, floating_type(x)) and apart(out, t) and apart(out, s) and (
-            not c.g.data or apart(out, kept)
+        if (
+            may_hold(out, x, floating_type(x)) and apart(out, t) and apart(out, s) and apart(out, mask)
+            and (not c.g.data or apart(out, kept))
         ):
             y = out
         else:
-            place = target_for(out, x_shape(&f), floating_type(x), x, (x,), (t, s, kept))
+            place = target_for(out, x_shape(&f), floating_type(x), x, (x,), (t, s, mask, kept))
             y = place.array
         if not put_whole(&f, &c.y, y):
             changed("out")
@@ -279,6 +292,15 @@ cdef int take_loss_options(csm_call *c, object label_smoothing, object z_loss, o
     return 0
 
 
+cdef int take_focal(csm_call *c, object focal_gamma) except -1:
+    """Set the exponent of a focal loss; the target is known by now."""
+    if not is_number(focal_gamma, &c.focal_gamma) or not 0 <= c.focal_gamma < INFINITY:
+        c.focal_gamma = _arrays.focal_exponent(focal_gamma)
+    if c.focal_gamma and (c.g.data or c.prob.data or c.label_smoothing or c.z_loss):
+        _arrays.refuse_focal(c.g.data != NULL or c.prob.data != NULL, c.label_smoothing)
+    return 0
+
+
 cdef ndarray take_class_weight(frame *f, object weight):
     """Set the weights of the classes, and return them, to be kept for the call."""
     cdef ndarray w
@@ -333,5 +355,5 @@ cdef scalar_like(ndarray x, double value):
         return float32(value) if code == CSM_F16 or code == CSM_BF16 or code == CSM_F32 else float64(value)
     if code == CSM_F64:
         return cnp.PyArray_ToScalar(<void *>&value, x)
-    narrow = <float>value
+    narrow = <float>value                               # where it may underflow, only if it is asked for
     return cnp.PyArray_ToScalar(<void *>&narrow, x)

@@ -152,7 +152,8 @@ def logsumexp(a, axis=None, b=None, keepdims=False, return_sign=False, *, where=
     return compute_reduction(CSM_LOGSUMEXP, a, "a", axis, 1.0, where, keepdims, dtype, out, factor, return_sign)
 
 
-def selective_log_softmax(x, index, axis=-1, *, temperature=1.0, dtype=None, out=None):
+def selective_log_softmax(x, index, axis=-1, *, temperature=1.0, softcap=None, where=None, ignore_index=None,
+                          dtype=None, out=None):
     """Compute the log-probabilities of chosen classes, ``log_softmax(x)[index]``, without those of the others.
 
     Parameters
@@ -166,6 +167,12 @@ def selective_log_softmax(x, index, axis=-1, *, temperature=1.0, dtype=None, out
         The class axis, of length n.
     temperature, dtype
         As in `softmax`.
+    softcap : float, optional
+        Positive: ``softcap * tanh(x/softcap)`` takes the place of `x`, before T divides.
+    where : array_like of bool, optional
+        The classes that take part, broadcast to x; the result of an index outside is -inf.
+    ignore_index : int, optional
+        An index for which the result is 0, whatever stands in the row; None: there is none.
     out : ndarray, optional
         Where the result goes: rows, or rows + (k,).
 
@@ -177,9 +184,10 @@ def selective_log_softmax(x, index, axis=-1, *, temperature=1.0, dtype=None, out
     Raises
     ------
     IndexError
-        A class index outside [0, n): the first such row and its index are named, nothing is written.
+        A class index outside [0, n) other than `ignore_index`: the first such row and its index are named, nothing is
+        written.
     TypeError, ValueError, numpy.exceptions.AxisError
-        As `softmax`; `index` bool, of fractions, or of a shape that does not match.
+        As `softmax`; `index` bool, of fractions, or of a shape that does not match; `softcap` not positive and finite.
 
     Notes
     -----
@@ -195,7 +203,7 @@ def selective_log_softmax(x, index, axis=-1, *, temperature=1.0, dtype=None, out
     array([[-0.4076, -1.4076],
            [-1.0986, -1.0986]])
     """
-    return compute_selective(x, index, axis, temperature, dtype, out)
+    return compute_selective(x, index, axis, temperature, softcap, where, ignore_index, dtype, out)
 
 
 def softmax_entropy(x, axis=-1, *, temperature=1.0, where=None, keepdims=False, dtype=None, out=None):
@@ -380,15 +388,21 @@ cdef void split_pairs(const real *pair, real *log, real *sign, Py_ssize_t count,
         log[i] = pair[2 * i] if with_sign or sign[i] >= 0 else <real>NAN
 
 
-cdef compute_selective(object logits, object index, object axis, object temperature, object dtype, object out):
+cdef compute_selective(object logits, object index, object axis, object temperature, object softcap, object where,
+                       object ignore_index, object dtype, object out):
     cdef frame f
     cdef Py_ssize_t[CSM_MAX_NDIM + 1] shape
-    cdef ndarray x = array_of(logits, "x"), labels, r, t
+    cdef ndarray x = array_of(logits, "x"), labels, r, t, mask
     cdef object target = None
     cdef Py_ssize_t size = 1
     cdef int i, kind, ndim, slots
     open_call(&f, CSM_SELECTIVE, x, axis, False)
     t = take_temperature(&f, temperature)
+    mask = take_where(&f, where)
+    if softcap is not None:
+        f.call.softcap = positive(softcap) or _arrays.softcap_for(softcap)
+    if ignore_index is not None:
+        set_ignored(&f.call, _arrays.as_index(ignore_index, "ignore_index"))
     kind = take_dtype(&f, dtype, x)
     labels = labels_of(index, "index")
     ndim = cnp.PyArray_NDIM(labels)
@@ -403,10 +417,12 @@ cdef compute_selective(object logits, object index, object axis, object temperat
         size *= shape[i] != 0
     if out is None:
         r = cnp.PyArray_EMPTY(ndim, <cnp.npy_intp *>shape, kind, 0)
-    elif dtype is None and fits(out, kind, ndim, shape) and apart(out, x) and apart(out, t):
+    elif (
+        dtype is None and fits(out, kind, ndim, shape) and apart(out, x) and apart(out, t) and apart(out, mask)
+    ):
         r = out
     else:
-        target = target_for(out, tuple([shape[i] for i in range(ndim)]), kind, None, (), (x, t))
+        target = target_for(out, tuple([shape[i] for i in range(ndim)]), kind, None, (), (x, t, mask))
         r = target.array
     if not put(&f, &f.call.r, r, f.rows, in_order, slots):
         changed("out")

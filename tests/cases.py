@@ -131,6 +131,14 @@ class Batch:
         return rng.uniform(0.25, 2, len(self.labels)).astype(np.float32) * rng.choice([-1, 1], len(self.labels))
 
     @cached_property
+    def where(self):
+        """Three classes in four, those of the labels among them."""
+        labels = np.concatenate([self.labels[:, None], np.maximum(self.sparse[0], 0)], axis=1)
+        where = np.random.default_rng(len(labels)).random((len(labels), self.x.shape[self.axis])) < 0.75
+        np.put_along_axis(where, labels, True, axis=1)
+        return where if self.axis else where.T
+
+    @cached_property
     def sparse(self):
         """Three labels per row and their probabilities; in turn equal labels, a padded slot, and padding only."""
         rng = np.random.default_rng(len(self.labels))
@@ -279,8 +287,15 @@ OPTIONS = {
 }
 OPTIONS["all options"] = lambda b: {k: v for option in list(OPTIONS)[:5] for k, v in OPTIONS[option](b).items()}
 OPTIONS["no option"] = lambda b: {}
+OPTIONS["where"] = lambda b: {"where": b.where, "label_smoothing": SMOOTHING}
+FOCAL = {"focal": 2.0, "weak focal, weights": 0.25, "strong focal": 30.0}
+OPTIONS |= {option: lambda b, gamma=gamma: {"focal_gamma": gamma} for option, gamma in FOCAL.items()}
+OPTIONS["weak focal, weights"] = lambda b: {
+    "focal_gamma": FOCAL["weak focal, weights"], "weight": b.weight, "sample_weight": b.sample_weight
+}
 LOSSES = (*(("index", option) for option in list(OPTIONS)[:6]), ("soft", "all options"),
-          ("sparse", "no option"), ("sparse", "all options"))
+          ("sparse", "no option"), ("sparse", "all options"), ("index", "where"), ("sparse", "where"),
+          *(("index", option) for option in FOCAL))
 """The kinds of target and the options whose errors are measured."""
 
 

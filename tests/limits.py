@@ -41,6 +41,8 @@ _GRADIENT_TERMS = (
     "alone, the result"
 )
 
+_FOCAL = "(1 + gamma) times the result"
+
 LIMITS = {
     "softmax": Limit(3, 3, _RESULT),
     "softmax, mean": Limit(0.5, 0.5, _RESULT),
@@ -69,6 +71,8 @@ LIMITS = {
     **{f"hessian, {rule}": Limit(4, 4, _RESULT) for rule in cases.HESSIANS},
     **{f"loss, {kind}, {option}": _loss(4, 4, _LOSS_TERMS) for kind, option in cases.LOSSES},
     **{f"gradient, {kind}, {option}": Limit(4, 4, _GRADIENT_TERMS) for kind, option in cases.LOSSES},
+    **{f"loss, index, {option}": _loss(4, 4, _FOCAL) for option in cases.FOCAL},
+    **{f"gradient, index, {option}": Limit(4, 4, _FOCAL) for option in cases.FOCAL},
 }
 
 
@@ -114,9 +118,13 @@ def capped(b, softcap=None):
 
 
 @cache
-def rows(b, softcap=None):
-    """(x-m)/T is kept as an unevaluated sum, so that its rounding costs the exponential nothing."""
+def rows(b, softcap=None, masks=False):
+    """Of the classes in `where` alone, if it `masks`.
+
+    (x-m)/T is kept as an unevaluated sum, so that its rounding costs the exponential nothing."""
     x, t = capped(b, softcap), EXTENDED(b.temperature)
+    if masks:
+        x = np.where(b.where, x, -np.inf)
     m = x.max(axis=1, keepdims=True)
     with np.errstate(all="ignore"):
         difference, error = _two_sum(x, -m)
@@ -277,7 +285,7 @@ def _hessian(rule, b):
 def _optional_parts(kind, option, b):
     """Statistics of the rows, c and its size, sample weights, z, L and its size, the largest capped logit or 0 without a
     softcap: columns where per row."""
-    options, n = cases.OPTIONS[option](b), b.x.shape[1]
+    options = cases.OPTIONS[option](b)
     if kind == "sparse":
         index, probabilities = b.sparse
         t = np.zeros(b.x.shape, EXTENDED)
@@ -287,12 +295,14 @@ def _optional_parts(kind, option, b):
         t = b.soft.astype(EXTENDED) if kind == "soft" else _is_label(b).astype(EXTENDED)
     smoothing = EXTENDED(options.get("label_smoothing", 0))
     weight = np.asarray(options.get("weight", 1), EXTENDED)
-    c, size_of_c = (weight * ((1 - smoothing) * of_t + smoothing / n) for of_t in (t, abs(t)))
+    where = options.get("where", np.ones(t.shape, bool))
+    share = np.where(where, smoothing / where.sum(axis=1, keepdims=True), 0)
+    c, size_of_c = (weight * ((1 - smoothing) * of_t + share) for of_t in (t, abs(t)))
     s = options.get("sample_weight", np.ones(len(b.x))).astype(EXTENDED)
     if kind == "sparse":
         s = np.where((index >= 0).any(axis=1), s, 0)
     softcap = options.get("softcap")
-    r, temperature = rows(b, softcap), EXTENDED(b.temperature)
+    r, temperature = rows(b, softcap, "where" in options), EXTENDED(b.temperature)
     most = EXTENDED(0) if softcap is None else abs(capped(b, softcap)).max(axis=1, keepdims=True)
     top, log_s = r.m / temperature, -r.log_p.max(axis=1, keepdims=True)
     z = EXTENDED(options.get("z_loss", 0))
@@ -325,6 +335,31 @@ def _optional_gradient(kind, option, b):
     return Truth(scale * (pull * p - c), scale * size)
 
 
+def _focal_parts(option, b):
+    """gamma, the loss without it, p and 1 - p of the labels, and the weights of the rows: columns."""
+    r, c, _, s, *_ = _optional_parts("index", option, b)
+    p, mask = r.e / r.s, _is_label(b)
+    own, rest = np.where(mask, p, 0).sum(axis=1, keepdims=True), _without(r.e, mask) / r.s
+    loss = -_at(r.log_p, b.labels)[:, None]
+    return EXTENDED(cases.FOCAL[option]), loss, own, rest, s * c.sum(axis=1, keepdims=True)
+
+
+def _focal_loss(option, b):
+    gamma, loss, _, rest, weight = _focal_parts(option, b)
+    value = np.where(rest == 0, 0, weight * rest**gamma * loss)[:, 0]
+    return Truth(value, (1 + gamma) * value)
+
+
+def _focal_gradient(option, b):
+    gamma, loss, own, rest, weight = _focal_parts(option, b)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        pull = np.where(own == 0, 0, gamma * own * loss / rest)
+        factor = np.where(rest == 0, 0, rest**gamma * (1 + pull))
+    r = rows(b)
+    value = weight * factor * np.where(_is_label(b), -rest, r.e / r.s) / EXTENDED(b.temperature)
+    return Truth(value, (1 + gamma) * value)
+
+
 TRUTHS = {
     "softmax": _softmax,
     "log_softmax": _log_softmax,
@@ -352,6 +387,8 @@ TRUTHS = {
     **{f"hessian, {rule}": partial(_hessian, rule) for rule in cases.HESSIANS},
     **{f"loss, {kind}, {option}": partial(_optional_loss, kind, option) for kind, option in cases.LOSSES},
     **{f"gradient, {kind}, {option}": partial(_optional_gradient, kind, option) for kind, option in cases.LOSSES},
+    **{f"loss, index, {option}": partial(_focal_loss, option) for option in cases.FOCAL},
+    **{f"gradient, index, {option}": partial(_focal_gradient, option) for option in cases.FOCAL},
 }
 
 

@@ -13,6 +13,7 @@ Formulas are named by their source:
 [Szegedy]    C. Szegedy et al., Rethinking the Inception architecture for computer vision, 2016, section 7.
 [Chowdhery]  A. Chowdhery et al., PaLM: scaling language modeling with pathways, 2022, section 5.
 [Bello]      I. Bello et al., Neural combinatorial optimization with reinforcement learning, 2017.
+[Lin]        T.-Y. Lin et al., Focal loss for dense object detection, 2017.
 [Friedman]   J. H. Friedman, Greedy function approximation: a gradient boosting machine, 2001.
 
 Special values: a row that holds NaN or +inf has no softmax, and neither has a row of -inf only: all NaN.
@@ -190,11 +191,14 @@ def target_probabilities(target, n, ignore_index=-100):
     return [total(q for i, q in kept if i == j) for j in range(n)] if kept else None
 
 
-def coefficients(t, weight=None, label_smoothing=0.0):
-    """c_j = w_j ((1 - eps) t_j + eps/C): smoothing mixes in the uniform distribution [Szegedy]."""
-    n = len(t)
-    w = weight or [1.0] * n
-    return [w[j] * ((1.0 - label_smoothing) * t[j] + label_smoothing / n) for j in range(n)]
+def coefficients(t, weight=None, label_smoothing=0.0, where=None):
+    """c_j = w_j ((1 - eps) t_j + eps/C): smoothing mixes in the uniform distribution [Szegedy] of the C in `where`."""
+    where = where or [True] * len(t)
+    w, share = weight or [1.0] * len(t), label_smoothing / max(1, sum(where))
+    return [
+        a * ((1.0 - label_smoothing) * b + (share if part else 0.0))
+        for a, b, part in zip(w, t, where, strict=True)
+    ]
 
 
 def row_loss(x, c, *, sample_weight=1.0, z_loss=0.0, softcap=None, temperature=1.0):
@@ -226,6 +230,35 @@ def row_gradient(x, c, *, sample_weight=1.0, z_loss=0.0, softcap=None, temperatu
     return [entry(j) for j in range(len(x))]
 
 
+def focal_factors(x, target, gamma, temperature=1.0):
+    """What focal loss [Lin] multiplies the loss l of a label with, r^gamma with r = 1 - p_t, and its gradient.
+
+    That is r^gamma - gamma r^(gamma - 1) p_t log p_t, since dr/dx_j = p_t (p_j - delta_tj) and l = -log p_t; both are 0
+    at r = 0.
+    """
+    if not has_softmax(x):
+        return NAN, NAN
+    p = softmax(x, temperature)
+    r = total(p[:target] + p[target + 1 :])
+    if r == 0.0:
+        return 0.0, 0.0
+    slope = p[target] * index_loss(x, target, temperature) if p[target] else 0.0
+    return r**gamma, r**gamma + gamma * r ** (gamma - 1.0) * slope
+
+
+def masked(f, x, c, where, **options):
+    """`f`, row_loss or row_gradient, of the classes that take part; a loss is c_j inf more of those that do not."""
+    if all(where):
+        return f(x, c, **options)
+    kept, c_kept = ([v for v, part in zip(a, where, strict=True) if part] for a in (x, c))
+    if f is row_gradient:
+        return selected(lambda k: f(k, c_kept, **options), x, where, 0.0)
+    outside = [a * INF for a, part in zip(c, where, strict=True) if a != 0.0 and not part]
+    return total([*outside, f(kept, c_kept, **options) if kept else 0.0]) * (
+        options["sample_weight"] if outside else 1.0
+    )
+
+
 def cross_entropy(
     rows,
     targets,
@@ -238,9 +271,11 @@ def cross_entropy(
     label_smoothing=0.0,
     z_loss=0.0,
     softcap=None,
+    focal_gamma=0.0,
+    where=None,
     normalizer=None,
 ):
-    """(loss, gradient) of a batch; a target is as in `target_probabilities`.
+    """(loss, gradient) of a batch; a target is as in `target_probabilities`, `where` a list of rows.
 
     `temperature` and `sample_weight` are numbers or lists of one number per row. An ignored row has zero loss
     and zero gradient and does not count in the mean, which divides by `normalizer` or by the number of rows;
@@ -254,15 +289,25 @@ def cross_entropy(
             losses.append(0.0)
             gradient.append([0.0] * len(x))
             continue
-        c = coefficients(t, weight, label_smoothing)
+        part = [True] * len(x) if where is None else where[i]
+        c = coefficients(t, weight, label_smoothing, part)
         options = {
             "sample_weight": 1.0 if sample_weight is None else _of_row(sample_weight, i),
             "temperature": _of_row(temperature, i),
             "z_loss": z_loss,
             "softcap": softcap,
         }
-        losses.append(row_loss(x, c, **options))
-        gradient.append(row_gradient(x, c, **options))
+        loss, row = masked(row_loss, x, c, part, **options), masked(row_gradient, x, c, part, **options)
+        if focal_gamma:
+            kept = [v for v, takes_part in zip(capped(x, softcap), part, strict=True) if takes_part]
+            of_loss, of_row = (
+                focal_factors(kept, sum(part[:target]), focal_gamma, options["temperature"])
+                if part[target]
+                else (1.0, 1.0)
+            )
+            loss, row = loss * of_loss, [of_row * g for g in row]
+        losses.append(loss)
+        gradient.append(row)
         counted.append(weight[target] if weight and not isinstance(target, (list, tuple)) else 1.0)
     if reduction == "none":
         return losses, gradient

@@ -17,7 +17,9 @@ SIGNATURES = {
     "logsumexp": (
         "(a, axis=None, b=None, keepdims=False, return_sign=False, *, where=None, dtype=None, out=None)"
     ),
-    "selective_log_softmax": "(x, index, axis=-1, *, temperature=1.0, dtype=None, out=None)",
+    "selective_log_softmax": (
+        "(x, index, axis=-1, *, temperature=1.0, softcap=None, where=None, ignore_index=None, dtype=None, out=None)"
+    ),
     "softmax_entropy": (
         "(x, axis=-1, *, temperature=1.0, where=None, keepdims=False, dtype=None, out=None)"
     ),
@@ -28,7 +30,7 @@ SIGNATURES = {
     "log_softmax_jvp": "(p, t, axis=-1, *, temperature=1.0, out=None)",
     "cross_entropy": (
         "(logits, target, axis=-1, *, weight=None, sample_weight=None, ignore_index=-100, "
-        "label_smoothing=0.0, z_loss=0.0, softcap=None, temperature=1.0, "
+        "label_smoothing=0.0, focal_gamma=0.0, z_loss=0.0, softcap=None, temperature=1.0, where=None, "
         "reduction='mean', normalizer=None, return_grad=False, out=None)"
     ),
 }
@@ -36,7 +38,7 @@ APART = {
     "softmax_grad_hess": "(raw, y, *, sample_weight=None, hessian='diagonal', eps=1e-16, out=None)",
     "linear_cross_entropy": (
         "(x, w, target, bias=None, *, weight=None, sample_weight=None, ignore_index=-100, "
-        "label_smoothing=0.0, z_loss=0.0, softcap=None, temperature=1.0, "
+        "label_smoothing=0.0, focal_gamma=0.0, z_loss=0.0, softcap=None, temperature=1.0, where=None, "
         "reduction='mean', normalizer=None, return_grad=False, chunk_size=None, out=None, accumulate=False)"
     ),
 }

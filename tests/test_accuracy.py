@@ -163,6 +163,7 @@ def definitions(b, i):
 def optional_definitions(b, i, kind, option):
     """Loss and gradient of row i with an option of cases.OPTIONS by their definition."""
     options, n, t = cases.OPTIONS[option](b), b.x.shape[1], mpf(b.temperature)
+    where = options.get("where", np.ones(b.x.shape, bool))[i].tolist()
     x = [mpf(float(v)) for v in b.x[i]]
     target = [mpf(float(v)) for v in b.soft[i]]
     if kind == "index":
@@ -175,17 +176,23 @@ def optional_definitions(b, i, kind, option):
     smoothing, z = mpf(options.get("label_smoothing", 0)), mpf(options.get("z_loss", 0))
     weight = options.get("weight", np.ones(n)).tolist()
     s = mpf(float(options.get("sample_weight", np.ones(len(b.x)))[i]))
-    c = [mpf(weight[j]) * ((1 - smoothing) * target[j] + smoothing / n) for j in range(n)]
+    c = [mpf(weight[j]) * ((1 - smoothing) * target[j] + where[j] * smoothing / sum(where)) for j in range(n)]
     slope = [mpf(1)] * n
     if "softcap" in options:
         cap = mpf(options["softcap"])
         slope = [mp.sech(v / cap) ** 2 for v in x]
         x = [cap * mp.tanh(v / cap) for v in x]
-    m = max(x)
-    e = [mp.exp((v - m) / t) for v in x]
-    log_s = mp.log1p(sum(v for j, v in enumerate(e) if j != x.index(m)))
+    m = max(v for v, part in zip(x, where, strict=True) if part)
+    e = [mp.exp((v - m) / t) * part for v, part in zip(x, where, strict=True)]
+    log_s = mp.log1p(sum(v for j, v in enumerate(e) if j != e.index(1)))
     lse = m / t + log_s
     loss = s * (sum(a * (log_s + (m - v) / t) for a, v in zip(c, x, strict=True)) + z * lse**2)
+
+    if option in cases.FOCAL:
+        label, gamma = int(b.labels[i]), mpf(cases.FOCAL[option])
+        own, rest, plain = e[label] / sum(e), mp.fsum(e[:label] + e[label + 1 :]) / sum(e), log_s + (m - x[label]) / t
+        loss *= rest**gamma
+        s *= rest**gamma + gamma * rest ** (gamma - 1) * own * plain if rest else 0
 
     def gradient(j):
         others, rest = (mp.fsum(v[:j] + v[j + 1 :]) for v in (c, e))

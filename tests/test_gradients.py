@@ -296,6 +296,31 @@ def test_options(csm, kind, name, reduction):
 
 
 @every_reduction
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0, 6.0])
+def test_focal_gamma(csm, gamma, reduction):
+    """With all that may go with it, and with `where`."""
+    for n in (2, 3, 10):
+        x, labels, _ = batch(n)
+        check_loss(csm, x, labels, reduction, focal_gamma=gamma)
+        names = ("weight", "sample_weight", "softcap", "temperature")
+        given = {k: v for name in names for k, v in OPTIONS[name](n, len(x)).items()}
+        where = np.arange(n) != (labels[:, None] + 1) % n
+        check_loss(csm, x, labels, reduction, focal_gamma=gamma, where=where, **given)
+
+
+@every_reduction
+@pytest.mark.parametrize("name", [*OPTIONS, "all"])
+@pytest.mark.parametrize("kind", ["index", "probabilities"])
+def test_where(csm, kind, name, reduction):
+    for n in (1, 2, 10):
+        x, labels, probabilities = batch(n)
+        where = np.arange(n) != (labels[:, None] + 1) % n if n > 1 else np.ones((len(x), 1), bool)
+        target = labels if kind == "index" else np.where(where, probabilities, 0)
+        given = {k: v for option in OPTIONS if name in (option, "all") for k, v in OPTIONS[option](n, len(x)).items()}
+        check_loss(csm, x, target, reduction, where=where, **given)
+
+
+@every_reduction
 @pytest.mark.parametrize("ignore_index", [-100, -1, 1, 7, None])
 def test_ignore_index(csm, ignore_index, reduction):
     x, labels, _ = batch(4, rows=9)

@@ -17,7 +17,8 @@ SENTINEL = 7.25
 RTOL = {"float64": 1e-11, "float32": 2e-5, "float16": 2e-3, "bfloat16": 2e-2}
 SIGNATURE = (
     "(x, w, target, bias=None, *, weight=None, sample_weight=None, ignore_index=-100, label_smoothing=0.0, "
-    "z_loss=0.0, softcap=None, temperature=1.0, reduction='mean', normalizer=None, return_grad=False, "
+    "focal_gamma=0.0, z_loss=0.0, softcap=None, temperature=1.0, where=None, reduction='mean', normalizer=None, "
+    "return_grad=False, "
     "chunk_size=None, out=None, accumulate=False)"
 )
 

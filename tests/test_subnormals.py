@@ -97,6 +97,8 @@ def outputs(csm, x, axis, t, rng):
         "loss, weights": lambda: csm.cross_entropy(
             x, labels, axis, weight=weight, sample_weight=sample_weight, **options
         ),
+        "loss, focal": lambda: csm.cross_entropy(x, labels, axis, focal_gamma=2.0, **options),
+        "loss of the best, focal": lambda: csm.cross_entropy(x, best, axis, focal_gamma=2.0, **options),
         "loss, pairs": lambda: csm.cross_entropy(x, (index, prob), axis, **options),
         "temperature per row": lambda: csm.softmax(x, axis, temperature=np.full(rows, t)),
     }

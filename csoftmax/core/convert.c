@@ -24,11 +24,11 @@ ptrdiff_t csm_itemsize(csm_dtype dtype)
 
 double csm_rounded(double v, csm_dtype dtype)
 {
-    volatile float narrow;      /* not converted ahead of the condition, where it may underflow */
+    volatile double shown;      /* not converted ahead of the conditions, where it may underflow */
     if (dtype != CSM_F32)
         return v;
-    narrow = (float)v;
-    return narrow;
+    shown = fabs(v) < 0x1p-150 ? copysign(0, v) : v;
+    return (float)shown;
 }
 
 static int is_half(csm_dtype dtype) { return dtype == CSM_F16 || dtype == CSM_BF16; }

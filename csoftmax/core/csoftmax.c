@@ -39,6 +39,12 @@ static double hessian_floor(const csm_call *c)
     return c->hessian_floor > 0 && c->hessian_floor < least ? least : c->hessian_floor;
 }
 
+/* Where 1 - p is less, (1 - p)^gamma (1 - p), which bounds all that it makes, is 0 in float64. */
+static double focal_least(const csm_call *c)
+{
+    return c->focal_gamma != 0 ? exp2(-1080 / (c->focal_gamma + 1)) : 0;
+}
+
 /* Rows [first, first + rows) of the plan, which lie on one run of the last axis of rows. */
 static void compute_block(const plan *p, ptrdiff_t first, ptrdiff_t rows, char *scratch, const csm_team *team)
 {
@@ -50,14 +56,14 @@ static void compute_block(const plan *p, ptrdiff_t first, ptrdiff_t rows, char *
     char *at[OPERANDS] = {NULL}, *far[OPERANDS] = {NULL};
     ptrdiff_t stride[OPERANDS] = {0};
     for (int k = 0; k < OPERANDS; k++) {
-        if (!p->operand[k].data)
-            continue;
-        far[k] = (char *)p->operand[k].data
-                 + offset_of(lead, lead_axes, p->rows.shape, p->rows.stride[k])
-                 + offset_of(i, p->run_axes, p->rows.shape + lead_axes, p->rows.stride[k] + lead_axes);
+        if (p->operand[k].data)
+            far[k] = (char *)p->operand[k].data
+                     + offset_of(lead, lead_axes, p->rows.shape, p->rows.stride[k])
+                     + offset_of(i, p->run_axes, p->rows.shape + lead_axes, p->rows.stride[k] + lead_axes);
         stride[k] = p->layout == CSM_ALONG ? (p->staged[k] ? p->n : row_stride(p, k) / size)
                                            : (p->staged[k] ? p->stage_rows : class_stride(p, k) / size);
     }
+    const double smoothing = p->smooths ? 0 : c->label_smoothing;       /* else it is in g */
     const ptrdiff_t within = c->op == CSM_JACOBIAN ? i % p->n : 0;      /* the first row's number in its Jacobian */
     char *results = g->result ? (char *)g->result + first * p->results * csm_itemsize(csm_result_dtype(c)) : NULL;
     csm_stage_in(p, scratch, far, at, c->op == CSM_JACOBIAN ? (within + rows - 1) / p->n + 1 : rows, rows);
@@ -72,18 +78,19 @@ static void compute_block(const plan *p, ptrdiff_t first, ptrdiff_t rows, char *
         .coefficient = g->coefficient ? (char *)g->coefficient + first * p->slots * size : NULL,
         .weight = g->weight,
         .sample_weight = g->sample_weight ? g->sample_weight + first : NULL,
-        .keep = 1 - c->label_smoothing, .smooth = p->n ? c->label_smoothing / (double)p->n : 0,
+        .keep = 1 - smoothing, .smooth = p->n ? smoothing / (double)p->n : 0,
         .z_loss = c->z_loss / g->weight_scale,
         .hessian_factor = hessian_factor(c->hessian, p->n), .hessian_floor = hessian_floor(c),
         .residual = c->hessian == CSM_RESIDUAL,
         .temperature = c->temperature,
         .temperatures = g->temperatures ? g->temperatures + first : NULL,
         .scale = p->scale, .scale_rest = p->scale_rest, .loss_scale = g->weight_scale, .team = team,
+        .focal_gamma = c->focal_gamma, .focal_least = focal_least(c),
     };
     p->table->kernel[c->op][p->layout](&block);
     if (c->op == CSM_LOGSUMEXP_B && (!team || team->me == 0))
         csm_settle_sums(&block, c->dtype, p->layout);
-    csm_stage_out(p, scratch, far, at, results, within, rows);
+    csm_stage_out(p, scratch, far, at, results, first, within, rows);
 }
 
 /* Piece i of the current slice. */
@@ -240,6 +247,7 @@ static csm_status run_one_row(csm_call *c)
         .hessian_factor = hessian_factor(c->hessian, n), .hessian_floor = hessian_floor(c),
         .residual = c->hessian == CSM_RESIDUAL,
         .scale = scale, .scale_rest = scale_rest,
+        .focal_gamma = c->focal_gamma, .focal_least = focal_least(c),
     };
     csm_table_of(c->dtype)->kernel[c->op][CSM_ALONG](&block);
     if (c->loss) {

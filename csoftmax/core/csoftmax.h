@@ -68,7 +68,8 @@ typedef struct {
     csm_array x, g, y, h, r;    /* as in csm_op */
     double temperature;
     csm_array temperatures; /* per row, instead of it; data NULL: none */
-    csm_array where;        /* CSM_BOOL, maps only: a class that is not to take part counts as -inf, or its g as 0 */
+    csm_array where;        /* CSM_BOOL, logits only: a class that is not to take part counts as -inf, or its g as 0, and
+                               of label_smoothing it has no share */
 
     /* losses, in the letters of docs/derivation.md */
     csm_array target;       /* labels */
@@ -83,6 +84,7 @@ typedef struct {
     csm_reduction reduction;
     double normalizer;      /* the divisor of the mean; 0: the number of rows or sum of weights that count */
     double *loss;           /* the reduced loss, rounded to dtype */
+    double focal_gamma;     /* of one label per row, without label_smoothing and z_loss; 0: none */
 
     csm_hessian hessian;    /* of CSM_GRAD_HESS */
     double hessian_floor;   /* h is raised to it */

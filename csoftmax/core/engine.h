@@ -8,6 +8,7 @@
 #include "maxima.h"
 #include "stats.h"
 #include "maps.h"
+#include "focal.h"
 #include "losses.h"
 #include "hessian.h"
 #include "softcap.h"

@@ -114,8 +114,9 @@ UNIT_KERNEL(dense_hessian_across, dense_hessian_body, 0)
 ALONG_KERNEL(dense_hessian_along, dense_hessian_wide, dense_hessian_wide, dense_hessian_across)
 
 /* Of labels alone; of probabilities as they are, at T = 1; of all that is smoothed or weighted, labels too. */
-static void label_loss_along(const csm_block *b) { b->smooth != 0 ? dense_along(b) : label_along(b); }
-static void label_loss_across(const csm_block *b) { b->smooth != 0 ? dense_across(b) : label_across(b); }
+static int is_smoothed(const csm_block *b) { return b->smooth != 0 || b->g; }
+static void label_loss_along(const csm_block *b) { is_smoothed(b) ? dense_along(b) : label_along(b); }
+static void label_loss_across(const csm_block *b) { is_smoothed(b) ? dense_across(b) : label_across(b); }
 static int is_weighed(const csm_block *b)
 {
     return b->smooth != 0 || b->keep != 1 || b->weight || b->ignores || !csm_is_unit(b);

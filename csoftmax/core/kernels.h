@@ -61,6 +61,8 @@ typedef struct {
     double scale, scale_rest;   /* of the loss gradient: 1/divisor, over the temperature unless per row; and what
                                    its rounding lost                                                       */
     double loss_scale;          /* of the losses: what the weights were divided by                         */
+    double focal_gamma;         /* of one label per row: its loss counts (1 - p)^focal_gamma times; ...    */
+    double focal_least;         /* ... where 1 - p is below this, nothing of it is left                    */
 } csm_block;
 
 /* The sign by which a kernel says that it leaves the sum of a row to csm_settle_sums. */

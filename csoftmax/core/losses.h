@@ -1,5 +1,5 @@
 /* Cross-entropy and its gradient, of labels or of target probabilities t.
-   Includes nothing; needs stats.h and maps.h before it. The letters are those of docs/derivation.md:
+   Includes nothing; needs stats.h, maps.h and focal.h before it. The letters are those of docs/derivation.md:
 
      row loss   l = s (sum c_j (L_m + (m - x_j)/T) + z logsumexp(x/T)^2),   L_m = log(S/e_m)
      gradient   dl/dx_j = s/T ((C + 2 z logsumexp) p_j - c_j),              C = sum c_j
@@ -189,8 +189,8 @@ CSM_INLINE void store_loss(batch k, wide loss)
 }
 
 /* What a loss knows of rows: of their labels sum of c (m - x)/T, sum of c, and the logit of the last; the scale of the
-   gradient. */
-typedef struct { wide drops, labels, scale; labelled label; } loss_job;
+   gradient, and by what power of two its exponentials are too large. */
+typedef struct { wide drops, labels, scale; labelled label; vec excess; } loss_job;
 
 CSM_INLINE void count_label(batch k, vec m, const labelled *l, loss_job *j)
 {
@@ -206,8 +206,27 @@ CSM_INLINE int is_single(const csm_block *b, int what)
     return b->label && b->slots == 1 && !(what & DENSE) && b->z_loss == 0;
 }
 
-/* Stores the losses of a part; returns C + 2 z logsumexp. */
-CSM_INLINE wide finish_loss(batch k, const loss_job *j, const shift *s, const sums *e, const summary *a, int what)
+/* Where an f is small, the exponentials are to come down with it, or scale f/S would underflow: by 2^excess. */
+CSM_INLINE focus focus_in(batch k, loss_job *j, const shift *s, const summary *a, wide C)
+{
+    const csm_block *b = k.b;
+    wide weight = w_mul(C, w_set(b->loss_scale));
+    wide l = w_add(w_of(v_log1p(a->ratio)), drop(s->m, j->label.logit, k.t, k.unit));
+    if (b->sample_weight)
+        weight = w_mul(weight, given_wide(k, b->sample_weight));
+    if (RARELY(a->any_tiny))
+        l = w_sum(l, a->tiny);
+    const wide r = w_div(rest_without(k, a, j->label.logit, s), a->S);
+    const vec own = v_exp(j->label.logit, s, k.t, k.unit);
+    const focus f = focus_of(b, r, w_div(w_of(own), a->S), l, weight, w_mul(C, j->scale));
+    j->excess = v_max(v_set(0), v_min(f.down, v_set(RANGE_BITS)));
+    return f;
+}
+
+CSM_INLINE int has_focus(const csm_block *b, int what) { return !(what & DENSE) && RARELY(b->focal_gamma != 0); }
+
+/* Stores the losses of a part; returns C + 2 z logsumexp, times f. */
+CSM_INLINE wide finish_loss(batch k, loss_job *j, const shift *s, const sums *e, const summary *a, int what)
 {
     const csm_block *b = k.b;
     wide C = what & DENSE ? w_sum(e->mass, j->labels) : j->labels;
@@ -223,12 +242,40 @@ CSM_INLINE wide finish_loss(batch k, const loss_job *j, const shift *s, const su
         loss = w_sum(loss, w_mul(z, lse));
         C = w_sum(C, w_sum(z, z));
     }
+    if (has_focus(b, what)) {
+        const focus f = focus_in(k, j, s, a, C);
+        loss = w_mul(loss, f.loss);
+        C = w_mul(C, f.gradient);
+    }
     store_loss(k, loss);
     return C;
 }
 
 /* w rounded; it may be subnormal if a row of the batch has a tiny ratio, or a tiny scale, which matters less. */
 CSM_INLINE vec round_of(wide w, int any_tiny) { return RARELY(any_tiny) ? w_result(w) : w_round(w); }
+
+/* A sum of exponentials, brought down with them. */
+CSM_INLINE wide lowered(wide sum, const loss_job *j, const csm_block *b, int what)
+{
+    return has_focus(b, what) ? w_mul(sum, w_of(power_of_two(v_sub(v_set(0), j->excess)))) : sum;
+}
+
+/* Brings exponentials down by 2^excess, where that of a row is large. */
+CSM_INLINE void lower_pass(batch k, loss_job *j)
+{
+    lowering down[WIDTH];
+    mask any = v_lt(v_set(EXP_LIFT / 4), j[0].excess);
+    EACH_PART(u, k) any = m_or(any, v_lt(v_set(EXP_LIFT / 4), j[u].excess));
+    if (!m_any(any)) {
+        EACH_PART(u, k) j[u].excess = v_set(0);
+        return;
+    }
+    EACH_PART(u, k) {
+        const vec n = v_sub(v_set(0), j[u].excess);
+        down[u] = (lowering){power_of_two(n), power_of_two(v_sub(j[u].excess, v_set(RANGE_BITS)))};
+    }
+    EACH_STRAND(k, lowering, down, EACH_VECTOR(k, own_span(k), lower_step(k, &p, i, count, whole, mine)));
+}
 
 /* Loops over parts are kept short: several of their chains of quotients and logarithms then run at once. */
 CSM_INLINE void loss_body(batch k, int what)
@@ -242,7 +289,7 @@ CSM_INLINE void loss_body(batch k, int what)
     wide C[WIDTH], per_e[WIDTH];
     scaling y[WIDTH];
     patch own[WIDTH];
-    EACH_PART(u, k) j[u] = (loss_job){w_zero(), w_zero(), w_zero(), {k.max[u], k.max[u], k.max[u]}};
+    EACH_PART(u, k) j[u] = (loss_job){w_zero(), w_zero(), w_zero(), {k.max[u], k.max[u], k.max[u]}, v_set(0)};
     for (ptrdiff_t slot = 0; b->label && slot < b->slots; slot++) {     /* before y, which may be x, is written */
         labels_at(k, slot, l);
         EACH_PART(u, k) count_label(k, k.max[u], &l[u], &j[u]);
@@ -259,16 +306,19 @@ CSM_INLINE void loss_body(batch k, int what)
     if (!b->y)
         return;
 
+    if (has_focus(b, what))
+        lower_pass(k, j);
     EACH_PART(u, k) {
-        per_e[u] = w_div(w_mul(j[u].scale, C[u]), a[u].S);
+        per_e[u] = w_div(w_mul(j[u].scale, C[u]), lowered(a[u].S, &j[u], b, what));
         y[u] = scaling_of(part_of(k, u), per_e[u], v_sub(v_set(0), w_round(j[u].scale)), what);
     }
     scale_pass(k, y, what);
     meet(k);
     if (is_single(b, what)) {
         EACH_PART(u, k) {
-            const wide rest = rest_without(k, &a[u], j[u].label.logit, &s[u]);
-            own[u] = (patch){j[u].label.label, v_sub(v_set(0), round_of(w_mul(per_e[u], rest), a[u].any_tiny))};
+            const wide rest = lowered(rest_without(k, &a[u], j[u].label.logit, &s[u]), &j[u], b, what);
+            const int is_small = a[u].any_tiny || has_focus(b, what);
+            own[u] = (patch){j[u].label.label, v_sub(v_set(0), round_of(w_mul(per_e[u], rest), is_small))};
         }
         patch_labels(k, 0, b->y, b->ys, own, 0);
         return;
@@ -286,7 +336,7 @@ CSM_INLINE void label_body(batch k) { loss_body(k, IGNORES); }
 CSM_INLINE void probability_body(batch k) { loss_body(k, DENSE); }
 CSM_INLINE void dense_body(batch k) { loss_body(k, IGNORES | DENSE | WEIGHED); }
 
-/* r = log p of each label. */
+/* r = log p of each label, 0 where there is none. */
 CSM_INLINE void selective_body(batch k)
 {
     const csm_block *b = k.b;
@@ -304,8 +354,10 @@ CSM_INLINE void selective_body(batch k)
             if (RARELY(a[u].any_tiny))
                 v = w_result(w_sub(w_of(v), a[u].tiny));
             v_put(lane, v);
-            for (ptrdiff_t i = 0; i < part.rows && leads(k); i++)
-                ((real *)b->r)[(part.row + i) * b->slots + slot] = lane[i];
+            for (ptrdiff_t i = 0; i < part.rows && leads(k); i++) {
+                const ptrdiff_t at = (part.row + i) * b->slots + slot;
+                ((real *)b->r)[at] = b->label[at] < 0 ? 0 : lane[i];
+            }
         }
     }
 }

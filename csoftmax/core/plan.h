@@ -49,6 +49,7 @@ typedef struct {
     ptrdiff_t stage_rows;               /* at most so many rows at a time */
     ptrdiff_t stage_bytes;              /* of scratch of one thread; PTRDIFF_MAX: more than there can be */
     ptrdiff_t slopes_at, mask_at;       /* where in it are slopes of capped logits, bytes of `where`; 0: nowhere */
+    int smooths;                        /* smoothing depends on `where`: it is part of a staged g */
     ptrdiff_t slots, results;           /* labels and results per row */
     row_data given;
     double scale, scale_rest;           /* of the loss gradient: 1/(temperature divisor), and what it lost */
@@ -130,10 +131,11 @@ void csm_give_results(const plan *p);
 void csm_drop_rows(plan *p);
 
 /* `rows` rows of the arrays at `far`, to scratch where they are staged, and back; `at` is where the kernel has them.
-   x has `inputs` rows, fewer than its Jacobians, of which the first row is row `within` of one. */
+   x has `inputs` rows, fewer than its Jacobians. On the way back they are rows of the plan from `first` on, and of
+   Jacobians the first is row `within` of one. */
 void csm_stage_in(const plan *p, char *scratch, char *const far[], char *at[], ptrdiff_t inputs, ptrdiff_t rows);
-void csm_stage_out(const plan *p, char *scratch, char *const far[], char *const at[], char *results, ptrdiff_t within,
-                   ptrdiff_t rows);
+void csm_stage_out(const plan *p, char *scratch, char *const far[], char *const at[], char *results, ptrdiff_t first,
+                   ptrdiff_t within, ptrdiff_t rows);
 
 /* The results of the rows of a block of CSM_LOGSUMEXP_B that its kernel left to this. */
 void csm_settle_sums(const csm_block *b, csm_dtype dtype, int layout);

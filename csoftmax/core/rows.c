@@ -262,10 +262,10 @@ csm_status csm_take_rows(plan *p)
                 return CSM_NO_MEMORY;
             take_coefficients(p);
         }
-        if (p->slots > 1)
+        if (p->slots > 1 && c->op != CSM_SELECTIVE)
             count_rows(p);
     }
-    if (g->valid < p->count)
+    if (g->valid < p->count && c->op != CSM_SELECTIVE)     /* there each label has a result of its own */
         g->ignored = g->label;
     g->divisor = divisor_of(p);
     if (p->n) {

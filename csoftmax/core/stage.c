@@ -177,6 +177,36 @@ static char *mask_of(const plan *p, char *scratch, char *const far[])
     return p->mask_at ? scratch + p->mask_at : far[WHERE];
 }
 
+/* Where class i of row r is in scratch. */
+static ptrdiff_t staged_at(const plan *p, ptrdiff_t r, ptrdiff_t i)
+{
+    return p->layout == CSM_ACROSS ? i * p->stage_rows + r : r * p->n + i;
+}
+
+static ptrdiff_t count_classes(const plan *p, const char *where, ptrdiff_t r)
+{
+    ptrdiff_t count = 0;
+    for (ptrdiff_t i = 0; i < p->n; i++)
+        count += where[staged_at(p, r, i)] != 0;
+    return count;
+}
+
+/* Targets, or 0 where there are labels, to what smoothing makes of them: classes that take part share it evenly. */
+static void smooth_targets(const plan *p, char *g, int has_targets, const char *where, ptrdiff_t rows)
+{
+    const csm_dtype dtype = p->call->dtype;
+    const double smoothing = p->call->label_smoothing, keep = 1 - smoothing;
+    for (ptrdiff_t r = 0; r < rows; r++) {
+        const ptrdiff_t count = count_classes(p, where, r);
+        const double share = count ? smoothing / (double)count : 0;
+        for (ptrdiff_t i = 0; i < p->n; i++) {
+            const ptrdiff_t at = staged_at(p, r, i);
+            const double t = has_targets ? csm_get(g, dtype, at) : 0;
+            csm_put(g, dtype, at, (t == 0 || keep == 0 ? 0 : keep * t) + (where[at] ? share : 0));
+        }
+    }
+}
+
 void csm_stage_in(const plan *p, char *scratch, char *const far[], char *at[], ptrdiff_t inputs, ptrdiff_t rows)
 {
     const csm_call *c = p->call;
@@ -187,17 +217,19 @@ void csm_stage_in(const plan *p, char *scratch, char *const far[], char *at[], p
             continue;
         at[k] = k == Y && p->staged[X] && c->op != CSM_JACOBIAN ? at[X] : next;
         next += at[k] == next ? staged_numbers(p, k, p->stage_rows) * csm_itemsize(c->dtype) : 0;
-        if (k == X || k == G)
+        if (far[k] && (k == X || k == G))
             convert_rows(p, k, at[k], far[k], k == X ? inputs : rows, 0);
     }
     if (p->mask_at)
         convert_rows(p, WHERE, scratch + p->mask_at, far[WHERE], rows, 0);
+    if (c->softcap != 0)
+        cap_classes(p, at[X], p->slopes_at ? scratch + p->slopes_at : NULL, rows, 0);
     if (c->where.data && c->op == CSM_LOGSUMEXP_B)
         hide_classes(p, G, at[G], mask_of(p, scratch, far), rows, 0);
     else if (c->where.data)
         hide_classes(p, X, at[X], mask_of(p, scratch, far), rows, -HUGE_VAL);
-    if (c->softcap != 0)
-        cap_classes(p, at[X], p->slopes_at ? scratch + p->slopes_at : NULL, rows, 0);
+    if (p->smooths)
+        smooth_targets(p, at[G], far[G] != NULL, mask_of(p, scratch, far), rows);
 }
 
 /* Whether a row of the results y is NaN. Others have what is due where no class takes part: e^-inf, or -inf. */
@@ -211,32 +243,51 @@ static int any_nan(const plan *p, const char *y, ptrdiff_t rows)
     return any;
 }
 
-/* A row without classes has no entropy; logsumexp, with factors or without, is right as computed. */
-static void clear_empty_rows(const plan *p, const char *where, char *results, ptrdiff_t rows)
+static int is_loss(const csm_call *c) { return c->op == CSM_CROSS_ENTROPY || c->op == CSM_SOFT_CROSS_ENTROPY; }
+
+/* The loss of a row without classes, in which each has the probability 0. */
+static double loss_of_nothing(const plan *p, const char *g, ptrdiff_t row, ptrdiff_t r)
 {
-    const int across = p->layout == CSM_ACROSS;
-    for (ptrdiff_t r = 0; r < rows; r++) {
-        int any = !isnan(csm_get(results, p->call->dtype, r));
-        for (ptrdiff_t i = 0; i < p->n && !any; i++)
-            any = where[across ? i * p->stage_rows + r : r * p->n + i];
-        if (!any)
-            csm_put(results, p->call->dtype, r, 0);
+    const csm_dtype dtype = p->call->dtype;
+    const row_data *given = &p->given;
+    double loss = p->call->z_loss != 0 ? p->call->z_loss * HUGE_VAL : 0;
+    for (ptrdiff_t at = row * p->slots; given->label && at < (row + 1) * p->slots; at++) {
+        const double c = given->coefficient ? csm_get(given->coefficient, dtype, at) : given->label[at] >= 0;
+        loss += c != 0 ? c * HUGE_VAL : 0;
     }
+    for (ptrdiff_t i = 0; g && i < p->n; i++) {
+        const double t = csm_get(g, dtype, staged_at(p, r, i)), w = given->weight ? csm_get(given->weight, dtype, i) : 1;
+        loss += t != 0 && w != 0 ? t * w * HUGE_VAL : 0;
+    }
+    return loss == 0 ? 0 : loss * (given->sample_weight ? given->sample_weight[row] : 1);
 }
 
-void csm_stage_out(const plan *p, char *scratch, char *const far[], char *const at[], char *results, ptrdiff_t within,
-                   ptrdiff_t rows)
+/* What rows without classes have for NaN. logsumexp is right as computed, and so are labels that are ignored. */
+static void fill_empty_rows(const plan *p, const char *where, const char *g, char *results, ptrdiff_t first,
+                            ptrdiff_t rows)
+{
+    const csm_call *c = p->call;
+    const csm_dtype dtype = csm_result_dtype(c);
+    for (ptrdiff_t r = 0; r < rows; r++)
+        for (ptrdiff_t at = r * p->results; at < (r + 1) * p->results; at++)
+            if (isnan(csm_get(results, dtype, at)) && !count_classes(p, where, r))
+                csm_put(results, dtype, at, is_loss(c) ? loss_of_nothing(p, g, first + r, r)
+                                            : c->op == CSM_SELECTIVE ? -HUGE_VAL : 0);
+}
+
+void csm_stage_out(const plan *p, char *scratch, char *const far[], char *const at[], char *results, ptrdiff_t first,
+                   ptrdiff_t within, ptrdiff_t rows)
 {
     const csm_call *c = p->call;
     const char *const where = c->where.data ? mask_of(p, scratch, far) : NULL;
-    if (where && at[Y] && any_nan(p, at[Y], rows))
-        hide_classes(p, Y, at[Y], where, rows, c->op == CSM_LOG_SOFTMAX ? -HUGE_VAL : 0);
     if (where && results && c->op != CSM_LOGSUMEXP_B)
-        clear_empty_rows(p, where, results, rows);
+        fill_empty_rows(p, where, at[G], results, first, rows);
     if (c->softcap != 0 && at[Y] && p->slopes_at)
         cap_classes(p, at[Y], scratch + p->slopes_at, rows, 1);
     else if (c->softcap != 0 && at[Y])
         uncap_long_row(p, at[Y], far[X]);
+    if (where && at[Y] && (is_loss(c) || any_nan(p, at[Y], rows)))
+        hide_classes(p, Y, at[Y], where, rows, c->op == CSM_LOG_SOFTMAX ? -HUGE_VAL : 0);
     if (p->staged[Y] && p->run_axes > 1)
         write_jacobians(p, at[Y], far[Y], within, rows);
     else if (p->staged[Y])

@@ -103,7 +103,8 @@ def outputs(csm, x, axis, t, rng):
         "temperature per row": lambda: csm.softmax(x, axis, temperature=np.full(rows, t)),
     }
     if t == 1:
-        b = np.where(rng.random(x.shape) < 0.1, 0, rng.uniform(-2, 2, x.shape)).astype(x.dtype)
+        b = rng.uniform(0.1, 2, x.shape) * rng.choice([-1, 0, 1], x.shape, p=[0.4, 0.1, 0.5])
+        b = b.astype(x.dtype)
         calls["logsumexp"] = lambda: csm.logsumexp(x, axis)
         p = csm.softmax(x, axis)
         g = (rng.uniform(0.1, 1, x.shape) * rng.choice([-1, 1], x.shape)).astype(x.dtype)

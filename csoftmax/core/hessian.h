@@ -1,8 +1,7 @@
 /* Gradient and diagonal Hessian of the cross-entropy, as boosting wants them. The letters are those of losses.h.
    Includes nothing; needs losses.h before it. */
 
-/* s C p = e g; 1 - p = 1 - e per_e, for the max the sum of the others, which does not cancel: then `own` is the Hessian.
-   */
+/* s C p = e g; 1 - p = 1 - e per_e, for the max the sum of the others, which does not cancel: `own` is its Hessian. */
 typedef struct { multiple_of_e g; vec per_e, top, own, factor, weight, floor; } hessian_job;
 
 /* The greater of w and the floor; a w that is subnormal is not made where it is the less. */

@@ -107,7 +107,8 @@ static void choose_layout(plan *p)
     changes[c->op == CSM_LOGSUMEXP_B ? G : X] |= c->where.data != NULL;
     changes[G] |= p->smooths || (c->where.data && c->g.data);
     const int one_axis = p->classes.ndim <= 1;
-    int all = 1, votes = 0, others = p->smooths && !c->g.data, arrays = 0, adjacent[OPERANDS], beside[OPERANDS], plain[OPERANDS];
+    int adjacent[OPERANDS], beside[OPERANDS], plain[OPERANDS];
+    int all = 1, votes = 0, others = p->smooths && !c->g.data, arrays = 0;
     for (int k = 0; k < WHERE; k++) {
         const csm_array *const a = &p->operand[k];
         plain[k] = adjacent[k] = beside[k] = 1;

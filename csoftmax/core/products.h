@@ -85,8 +85,8 @@ CSM_INLINE vec candidate(vec p, vec g) { return v_pick(is_likely(p), g, v_set(-I
 /* The largest candidate as pivot: 0 where there is none, or none that is finite. */
 CSM_INLINE vec settled(vec c) { return v_keep(v_lt(v_abs(c), v_set(INFINITY)), c); }
 
-/* Whether a sum of fours is not to be trusted: beside terms below 2^-100 underflow shows. A 0 is: it is that of a p that
-   is one-hot, or of terms too small to show. */
+/* Whether a sum of fours is not to be trusted: beside terms below 2^-100 underflow shows. A 0 is that of a p that is
+   one-hot, or of terms too small to show. */
 CSM_INLINE mask doubtful(vec sum)
 {
     const vec size = v_abs(sum), high = v_set((real)0x1p100);

@@ -15,7 +15,7 @@ typedef enum {
     CSM_SOFTMAX,            /* y = e^(x/T) / sum                                        */
     CSM_LOG_SOFTMAX,        /* y = x/T - log sum e^(x/T)                                */
     CSM_LOGSUMEXP,          /* r = log sum e^x                                          */
-    CSM_ENTROPY,            /* r = -sum p log p of p = softmax(x/T)                     */
+    CSM_ENTROPY,            /* r = -sum p log p of p = softmax(x/T), y = its gradient by x */
     CSM_SELECTIVE,          /* r = log p of each label                                  */
     CSM_CROSS_ENTROPY,      /* r = loss of labels, y = its gradient                     */
     CSM_SOFT_CROSS_ENTROPY, /* r = loss of target probabilities g, y = its gradient     */
@@ -24,6 +24,7 @@ typedef enum {
     CSM_VJP,                /* y = x (g - sum x g)/T                                    */
     CSM_LOG_VJP,            /* y = (g - x sum g)/T                                      */
     CSM_LOG_JVP,            /* y = (g - sum x g)/T                                      */
+    CSM_KL,                 /* r = sum p (log p - log q) of p = softmax(x/T), q = softmax(g/T), y = its gradient by g */
     CSM_OPS
 } csm_op;
 
@@ -66,7 +67,7 @@ typedef struct {
     csm_array x, g, y, h, r;    /* as in csm_op */
     double temperature;
     csm_array temperatures; /* per row, instead of it; data NULL: none */
-    csm_array where;        /* CSM_BOOL, maps only: a class that is not to take part counts as -inf */
+    csm_array where;        /* CSM_BOOL, maps and CSM_KL only: a class that is not to take part counts as -inf */
 
     /* losses, in the letters of docs/derivation.md */
     csm_array target;       /* labels */

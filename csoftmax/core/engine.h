@@ -9,6 +9,8 @@
 #include "stats.h"
 #include "maps.h"
 #include "losses.h"
+#include "entropy.h"
+#include "kl.h"
 #include "hessian.h"
 #include "softcap.h"
 #include "halves.h"

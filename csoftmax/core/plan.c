@@ -105,6 +105,7 @@ static void choose_layout(plan *p)
                                      && !(adjacent[k] && p->classes.ndim <= 1));
     p->staged[X] |= changes;
     p->staged[Y] |= changes && c->y.data;
+    p->staged[G] |= c->op == CSM_KL && c->where.data;
 }
 
 /* Jacobians whose rows follow each other evenly make one run; x stands still within each and moves between them. */

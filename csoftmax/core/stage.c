@@ -157,6 +157,8 @@ void csm_stage_in(const plan *p, char *scratch, char *const far[], char *at[], p
         convert_rows(p, WHERE, scratch + p->mask_at, far[WHERE], rows, 0);
     if (c->where.data)
         hide_classes(p, at[X], mask_of(p, scratch, far), rows, -HUGE_VAL);
+    if (c->where.data && c->op == CSM_KL)
+        hide_classes(p, at[G], mask_of(p, scratch, far), rows, -HUGE_VAL);
     if (c->softcap != 0)
         cap_classes(p, at[X], p->slopes_at ? scratch + p->slopes_at : NULL, rows, 0);
 }
@@ -175,12 +177,13 @@ static int any_nan(const plan *p, const char *near, ptrdiff_t rows)
 static void clear_empty_rows(const plan *p, const char *where, char *results, ptrdiff_t rows)
 {
     const int across = p->layout == CSM_ACROSS;
+    const csm_dtype dtype = csm_result_dtype(p->call);
     for (ptrdiff_t r = 0; r < rows; r++) {
-        int any = !isnan(csm_get(results, p->call->dtype, r));
+        int any = !isnan(csm_get(results, dtype, r));
         for (ptrdiff_t i = 0; i < p->n && !any; i++)
             any = where[across ? i * p->stage_rows + r : r * p->n + i];
         if (!any)
-            csm_put(results, p->call->dtype, r, 0);
+            csm_put(results, dtype, r, 0);
     }
 }
 

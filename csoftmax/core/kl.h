@@ -100,12 +100,15 @@ CSM_INLINE vec exp_below(vec t)
     return v_exp(v_min(v_set(0), t), &s, &one, 1);
 }
 
+/* t for what needs no more than its first bits, 0 or a normal number. */
+CSM_INLINE vec about(wide t) { return v_sub(w_round(w_add(t, v_set(NEAR_TINY))), v_set(NEAR_TINY)); }
+
 /* log(A/B), A >= B > 0, to the last bits of 1 or of itself, whichever is more. */
 CSM_INLINE wide log_ratio(wide A, wide B)
 {
-    const vec L = v_log1p(w_round(w_div(w_sub(A, B), B)));
+    const vec L = v_log1p(v_max(v_set(0), about(w_div(w_sub(A, B), B))));
     const wide rest = w_sub(w_mul(w_div(A, B), w_of(exp_below(v_sub(v_set(0), L)))), w_set(1));
-    return w_add(w_of(L), v_keep(v_lt(v_set(1), L), w_round(rest)));
+    return w_add(w_of(L), v_keep(v_lt(v_set(1), L), about(rest)));
 }
 
 /* The logarithm of the exponential of the largest logit, without the lift. */
@@ -125,9 +128,6 @@ CSM_INLINE wide far_divergence(const divergence *v)
     const wide tops = w_sub(log_of_top(v, v->of_a.m), log_of_top(v, v->of_b.m)), sum = w_sum(v->D, tops);
     return grows ? w_sum(sum, L) : w_sub(sum, L);
 }
-
-/* t for what needs no more than its first bits, 0 or a normal number. */
-CSM_INLINE vec about(wide t) { return v_sub(w_round(w_add(t, v_set(NEAR_TINY))), v_set(NEAR_TINY)); }
 
 /* w with as much as there can be of it in one vector: a square is exact without that of the rest. */
 CSM_INLINE wide normal(wide w)
@@ -160,8 +160,7 @@ CSM_INLINE wide near_divergence(const divergence *v)
     }
     X = w_div(w_hsum(X), v->A);
     const wide R = w_div(w_hsum(above), w_hsum(others)), all = w_sum(w_sum(X, R), w_mul(X, R));
-    const vec rounded = w_round(all);
-    return m_any(v_lt(rounded, v_set(NEAR_TINY))) ? all : w_of(v_log1p(rounded));
+    return m_any(v_lt(about(all), v_set(NEAR_TINY))) ? all : w_of(v_log1p(w_round(all)));
 }
 
 /* NaN if a row has none of its own; infinite where q is 0 and p is not, and where differences overflow. */
@@ -171,16 +170,16 @@ CSM_INLINE wide divergence_of(const divergence *v)
     if (!m_any(v_eq(both, both)))
         return w_set(NAN);
     wide KL = far_divergence(v);
-    if (!m_any(v_lt(v_set(1), w_round(KL))))
+    if (!m_any(v_lt(v_set(1), about(KL))))
         KL = near_divergence(v);
-    return v->is_lost || !m_any(v_eq(w_round(KL), w_round(KL))) ? w_set(INFINITY) : KL;
+    return v->is_lost || !m_any(v_eq(about(KL), about(KL))) ? w_set(INFINITY) : KL;
 }
 
 /* scale (q - p), q - p being p expm1(u) of u = log(q/p) where P and Q are near and u is small. It is computed `up`
    powers of two larger. */
 CSM_INLINE void gradient_pass(const divergence *v, elem *y, wide scale, int up)
 {
-    const vec zero = v_set(0), one = v_set(1), most = v_set(m_any(v_le(w_round(v->KL), one)) ? 2 : -1);
+    const vec zero = v_set(0), one = v_set(1), most = v_set(m_any(v_le(about(v->KL), one)) ? 2 : -1);
     const wide per_a = w_div(w_mul(scale, w_set(power_of(up))), v->A);
     const wide per_b = w_div(w_mul(scale, w_set(power_of(up))), v->B);
     for (ptrdiff_t i = 0; i < v->n; i += V_LANES) {

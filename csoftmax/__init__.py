@@ -13,6 +13,7 @@ except ModuleNotFoundError as error:
 from csoftmax._control import get_num_threads, set_num_threads, show_config
 from csoftmax._core import (
     cross_entropy,
+    kl_divergence,
     log_softmax,
     log_softmax_jvp,
     log_softmax_vjp,
@@ -32,6 +33,7 @@ __version__ = "0.1.0"
 __all__ = [
     "cross_entropy",
     "get_num_threads",
+    "kl_divergence",
     "linear_cross_entropy",
     "log_softmax",
     "log_softmax_jvp",

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 __all__ = [
     "cross_entropy",
     "get_num_threads",
+    "kl_divergence",
     "linear_cross_entropy",
     "log_softmax",
     "log_softmax_jvp",
@@ -174,23 +175,33 @@ def selective_log_softmax(
 @overload
 def softmax_entropy(
     x: NDArray[_Real], axis: _Axes = -1, *, temperature: _Temperature = 1.0, where: _Bool = None,
-    keepdims: Literal[True], dtype: None = None, out: None = None,
+    keepdims: Literal[True], return_grad: Literal[False] = False, dtype: None = None, out: None = None,
 ) -> NDArray[_Real]: ...
 @overload
 def softmax_entropy(
     x: _AsFloat64, axis: _Axes = -1, *, temperature: _Temperature = 1.0, where: _Bool = None,
-    keepdims: Literal[True], dtype: None = None, out: None = None,
+    keepdims: Literal[True], return_grad: Literal[False] = False, dtype: None = None, out: None = None,
 ) -> NDArray[np.float64]: ...
 @overload
 def softmax_entropy(
     x: ArrayLike, axis: _Axes = -1, *, temperature: _Temperature = 1.0, where: _Bool = None,
-    keepdims: bool = False, dtype: DTypeLike | None = None, out: _Out,
+    keepdims: bool = False, return_grad: Literal[False] = False, dtype: DTypeLike | None = None, out: _Out,
 ) -> _Out: ...
 @overload
 def softmax_entropy(
     x: ArrayLike, axis: _Axes = -1, *, temperature: _Temperature = 1.0, where: _Bool = None,
-    keepdims: bool = False, dtype: DTypeLike | None = None, out: _Given = None,
+    keepdims: bool = False, return_grad: Literal[False] = False, dtype: DTypeLike | None = None, out: _Given = None,
 ) -> Any: ...
+@overload
+def softmax_entropy(
+    x: NDArray[_Real], axis: _Axes = -1, *, temperature: _Temperature = 1.0, where: _Bool = None,
+    keepdims: bool = False, return_grad: Literal[True], dtype: None = None, out: None = None,
+) -> tuple[Any, NDArray[_Real]]: ...
+@overload
+def softmax_entropy(
+    x: ArrayLike, axis: _Axes = -1, *, temperature: _Temperature = 1.0, where: _Bool = None,
+    keepdims: bool = False, return_grad: Literal[True], dtype: DTypeLike | None = None, out: _Given = None,
+) -> tuple[Any, Any]: ...
 
 @overload
 def softmax_jacobian(
@@ -279,6 +290,56 @@ def log_softmax_jvp(
 @overload
 def log_softmax_jvp(
     p: ArrayLike, t: ArrayLike, axis: SupportsIndex = -1, *, temperature: _Temperature = 1.0, out: _Given = None,
+) -> Any: ...
+
+@overload
+def kl_divergence(
+    p_logits: NDArray[_Loss], q_logits: NDArray[_Loss],
+    axis: SupportsIndex = -1, *, temperature: _Temperature = 1.0, where: _Bool = None,
+    sample_weight: ArrayLike | None = None, reduction: Literal["mean", "sum"] = "mean",
+    normalizer: _Number | None = None, return_grad: Literal[False] = False, out: None = None,
+) -> _Loss: ...
+@overload
+def kl_divergence(
+    p_logits: NDArray[_Loss], q_logits: NDArray[_Loss],
+    axis: SupportsIndex = -1, *, temperature: _Temperature = 1.0, where: _Bool = None,
+    sample_weight: ArrayLike | None = None, reduction: Literal["mean", "sum"] = "mean",
+    normalizer: _Number | None = None, return_grad: Literal[True], out: None = None,
+) -> tuple[_Loss, NDArray[_Loss]]: ...
+@overload
+def kl_divergence(
+    p_logits: NDArray[_Loss], q_logits: NDArray[_Loss],
+    axis: SupportsIndex = -1, *, temperature: _Temperature = 1.0, where: _Bool = None,
+    sample_weight: ArrayLike | None = None, reduction: Literal["mean", "sum"] = "mean",
+    normalizer: _Number | None = None, return_grad: Literal[True], out: _Out,
+) -> tuple[_Loss, _Out]: ...
+@overload
+def kl_divergence(
+    p_logits: NDArray[_Loss], q_logits: NDArray[_Loss],
+    axis: SupportsIndex = -1, *, temperature: _Temperature = 1.0, where: _Bool = None,
+    sample_weight: ArrayLike | None = None, reduction: Literal["none"],
+    normalizer: _Number | None = None, return_grad: Literal[False] = False, out: None = None,
+) -> NDArray[_Loss]: ...
+@overload
+def kl_divergence(
+    p_logits: NDArray[_Loss], q_logits: NDArray[_Loss],
+    axis: SupportsIndex = -1, *, temperature: _Temperature = 1.0, where: _Bool = None,
+    sample_weight: ArrayLike | None = None, reduction: Literal["none"],
+    normalizer: _Number | None = None, return_grad: Literal[True], out: None = None,
+) -> tuple[NDArray[_Loss], NDArray[_Loss]]: ...
+@overload
+def kl_divergence(
+    p_logits: ArrayLike, q_logits: ArrayLike,
+    axis: SupportsIndex = -1, *, temperature: _Temperature = 1.0, where: _Bool = None,
+    sample_weight: ArrayLike | None = None, reduction: Literal["mean", "sum", "none"] = "mean",
+    normalizer: _Number | None = None, return_grad: Literal[True], out: _Given = None,
+) -> tuple[Any, Any]: ...
+@overload
+def kl_divergence(
+    p_logits: ArrayLike, q_logits: ArrayLike,
+    axis: SupportsIndex = -1, *, temperature: _Temperature = 1.0, where: _Bool = None,
+    sample_weight: ArrayLike | None = None, reduction: Literal["mean", "sum", "none"] = "mean",
+    normalizer: _Number | None = None, return_grad: Literal[False] = False, out: None = None,
 ) -> Any: ...
 
 @overload

@@ -68,12 +68,14 @@ def is_wide(dtype):
     return dtype.itemsize == 8
 
 
-def common_dtype(p, g, name):
-    """The native dtype of a product of p and g."""
+def common_dtype(p, g, name, first="p"):
+    """The native dtype of what is computed from p, called `first`, and g."""
     try:
         return floating(p, g)
     except np.exceptions.DTypePromotionError:
-        raise TypeError(f"p has dtype {p.dtype} and {name} has dtype {g.dtype}, which have no common dtype") from None
+        raise TypeError(
+            f"{first} has dtype {p.dtype} and {name} has dtype {g.dtype}, which have no common dtype"
+        ) from None
 
 
 def as_number(v, name):

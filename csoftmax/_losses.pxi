@@ -357,3 +357,127 @@ cdef scalar_like(ndarray x, double value):
         return cnp.PyArray_ToScalar(<void *>&value, x)
     narrow = <float>value                               # where it may underflow, only if it is asked for
     return cnp.PyArray_ToScalar(<void *>&narrow, x)
+
+
+def kl_divergence(
+    p_logits,
+    q_logits,
+    axis=-1,
+    *,
+    temperature=1.0,
+    where=None,
+    sample_weight=None,
+    reduction="mean",
+    normalizer=None,
+    return_grad=False,
+    out=None,
+):
+    """Compute the Kullback-Leibler divergence of two softmaxes, ``sum(p * (log(p) - log(q)))``, from their logits.
+
+    ``p = softmax(p_logits/T)`` is what ``q = softmax(q_logits/T)`` is compared with: the teacher and the student of a
+    distillation. The gradient with respect to `q_logits` is ``(q - p)/T``, times `sample_weight`.
+
+    Parameters
+    ----------
+    p_logits, q_logits : array_like
+        Logits of equal shapes, classes along `axis`; "rows" are the shape without it. Both are cast to their common
+        dtype: float16, bfloat16 (of ml_dtypes), float32 or float64; integers and bool are computed as float64.
+    axis : int
+        The class axis.
+    temperature : float or array_like
+        T > 0, of both; an array broadcasts to the rows.
+    where : array_like of bool, optional
+        The classes that take part in p and q, broadcast to the logits. What stands elsewhere is never used; a row
+        without any has the divergence 0.
+    sample_weight : array_like, optional
+        Of each row, broadcast to the rows; of any sign. A row of weight 0 is never read.
+    reduction : {"mean", "sum", "none"}
+        "mean" divides by the number of rows. "none" gives the divergence of every row.
+    normalizer : float, optional
+        What "mean" divides by instead; not 0, unless there are no rows.
+    return_grad : bool
+        Return the gradient of the reduced loss (of the sum, for "none") with respect to `q_logits` as well.
+    out : ndarray, optional
+        Where the gradient goes: the shape of the logits; may be one of them.
+
+    Returns
+    -------
+    loss : scalar or ndarray
+        In nats, at least 0, of the dtype of the logits, float32 for 16-bit ones; shaped like the rows if `reduction` is
+        "none". Infinite where a q is 0 and its p is not; a p of 0 contributes 0.
+    grad : ndarray
+        If `return_grad`: shape, dtype and memory order of the logits.
+
+    Raises
+    ------
+    TypeError
+        A dtype that is not supported; masked arrays; `where` not bool; `out` cannot take the gradient.
+    ValueError
+        Shapes that do not match; an option outside its range; `normalizer` without "mean"; `out` without `return_grad`.
+    numpy.exceptions.AxisError
+        `axis` out of range.
+
+    Notes
+    -----
+    With ``d = (p_logits - q_logits)/T`` and ``t = sum(p * d) - d`` it is ``log1p(sum(p * (exp(t) - 1 - t)))``, a sum of
+    terms that are not negative: right to 4 ULP where p and q are near, where a difference of two entropies has no digit
+    left; elsewhere to 4 ULP of ``sum(p * abs(log(p) - log(q)))``. See docs/derivation.md. Kullback, S. and Leibler, R. A.
+    (1951), "On information and sufficiency", The Annals of Mathematical Statistics 22.
+
+    Examples
+    --------
+    >>> import numpy as np, csoftmax
+    >>> x = np.array([[2.0, 1.0, 0.0]])
+    >>> loss, grad = csoftmax.kl_divergence(x, np.zeros((1, 3)), return_grad=True)
+    >>> loss.round(4), grad.round(4)
+    (np.float64(0.2662), array([[-0.3319,  0.0886,  0.2433]]))
+    """
+    return compute_divergence(p_logits, q_logits, axis, temperature, where, sample_weight, reduction, normalizer,
+                              return_grad, out)
+
+
+cdef compute_divergence(object p_logits, object q_logits, object axis, object temperature, object where,
+                        object sample_weight, object reduction, object normalizer, bint return_grad, object out):
+    cdef frame f
+    cdef csm_call *c = &f.call
+    cdef ndarray x, g, t, mask, s, y = None, r = None
+    cdef object place = None, result
+    cdef double loss = 0
+    cdef int kind
+    if out is not None and not return_grad:
+        raise ValueError("out receives the gradient: it needs return_grad=True")
+    x, g = array_of(p_logits, "p_logits"), array_of(q_logits, "q_logits")
+    kind = floating_type(x)
+    open_call(&f, CSM_KL, x, axis, False)
+    if cnp.PyArray_TYPE(x) != cnp.PyArray_TYPE(g):
+        common = _arrays.common_dtype(x, g, "q_logits", "p_logits")
+        kind = (<cnp.dtype>common).num
+        c.dtype = CSM_F64 if _arrays.is_wide(common) else CSM_F32
+    if not same_shape(&f, g) or not put_whole(&f, &c.g, g):
+        shapes = f"p_logits has shape {x_shape(&f)} and q_logits has shape {(<object>g).shape}"
+        raise ValueError(f"{shapes}: they must be equal")
+    t = take_temperature(&f, temperature)
+    mask = take_where(&f, where)
+    take_loss_options(c, 0.0, 0.0, None, reduction, normalizer)
+    s = take_sample_weight(&f, sample_weight)
+    if normalizer is not None and c.normalizer == 0:
+        _arrays.check_none_counts(None, rows_shape(&f), None)
+        c.normalizer = 1                                # of no loss
+    if return_grad and out is None:
+        y = new_like(&f, &c.y, x, kind)
+    elif return_grad:
+        if may_hold(out, x, kind) and may_hold(out, g, kind) and apart(out, t) and apart(out, s) and apart(out, mask):
+            y = out
+        else:
+            place = target_for(out, x_shape(&f), kind, x, (x, g), (t, s, mask))
+            y = place.array
+        if not put_whole(&f, &c.y, y):
+            changed("out")
+    if c.reduction == CSM_NONE:
+        r = cnp.PyArray_EMPTY(f.rows, <cnp.npy_intp *>f.shape, real_type(&f), 0)
+        put_rows(&f, &c.r, r)
+    else:
+        c.loss = &loss
+    go(&f, None)
+    result = (float64(loss) if c.dtype == CSM_F64 else float32(loss)) if r is None else r if f.rows else r[()]
+    return (result, finish(y, out, place)) if return_grad else result

@@ -206,7 +206,8 @@ def selective_log_softmax(x, index, axis=-1, *, temperature=1.0, softcap=None, w
     return compute_selective(x, index, axis, temperature, softcap, where, ignore_index, dtype, out)
 
 
-def softmax_entropy(x, axis=-1, *, temperature=1.0, where=None, keepdims=False, dtype=None, out=None):
+def softmax_entropy(x, axis=-1, *, temperature=1.0, where=None, keepdims=False, return_grad=False, dtype=None,
+                    out=None):
     """Compute the entropy of softmax, ``-sum(p * log(p))`` with ``p = softmax(x/T)``, in nats.
 
     Parameters
@@ -217,13 +218,19 @@ def softmax_entropy(x, axis=-1, *, temperature=1.0, where=None, keepdims=False, 
         The classes that take part, broadcast to x; without any, the entropy is 0.
     keepdims : bool
         Keep class axes with length 1.
+    return_grad : bool
+        Return the gradient of the entropies' sum with respect to `x` as well, ``-p * (log(p) + H)/T``.
     out : ndarray, optional
-        Where the result goes.
+        Where the entropy goes; with `return_grad` where the gradient goes, and the entropy is a new array. Then it has
+        x's shape and may be `x`.
 
     Returns
     -------
-    ndarray or scalar
+    entropy : ndarray or scalar
         Between 0 and log(n), within 4 ULP; x's shape without `axis`. NaN where softmax is.
+    grad : ndarray or scalar
+        If `return_grad`: x's shape and memory order, the entropy's dtype; within 5 ULP of ``p/T`` times the larger of
+        ``(m - x)/T``, m the row's maximum, and the mean of it under p. 0 where p is 0, and of classes that take no part.
 
     Raises
     ------
@@ -233,14 +240,19 @@ def softmax_entropy(x, axis=-1, *, temperature=1.0, where=None, keepdims=False, 
     Notes
     -----
     Computed as ``L + sum(e * (m - x)/T) / sum(e)`` from the logits, e their exponentials, m the largest and L the
-    logarithm of the sum over its exponential: p = 0 contributes 0. See docs/derivation.md.
+    logarithm of the sum over its exponential: p = 0 contributes 0. The gradient is ``p * (d - sum(p * d))/T`` with
+    ``d = (m - x)/T``. See docs/derivation.md.
 
     Examples
     --------
     >>> import numpy as np, csoftmax
     >>> csoftmax.softmax_entropy(np.array([[0.0, 0.0], [0.0, -np.inf]])).round(4)
     array([0.6931, 0.    ])
+    >>> csoftmax.softmax_entropy(np.array([1.0, 0.0]), return_grad=True)[1].round(4)
+    array([-0.1966,  0.1966])
     """
+    if return_grad:
+        return compute_entropy_gradient(x, axis, temperature, where, keepdims, dtype, out)
     return compute_reduction(CSM_ENTROPY, x, "x", axis, temperature, where, keepdims, dtype, out, 1, False)
 
 
@@ -327,6 +339,41 @@ cdef object finish_signed(ndarray log, ndarray sign, int kind, object out, objec
     if not return_sign:
         return result
     return result, finish(sign if kind == cnp.PyArray_TYPE(sign) else cnp.PyArray_Cast(sign, kind), None, None)
+
+
+cdef compute_entropy_gradient(object logits, object axis, object temperature, object where, bint keepdims,
+                              object dtype, object out):
+    """The entropy of each row, and its gradient, for which `out` is."""
+    cdef frame f
+    cdef Py_ssize_t[CSM_MAX_NDIM] kept
+    cdef ndarray x = array_of(logits, "x"), y, r, t, mask
+    cdef object target = None
+    cdef int i, kind, ndim
+    cdef Py_ssize_t *shape = f.shape
+    open_call(&f, CSM_ENTROPY, x, axis, True)
+    t = take_temperature(&f, temperature)
+    mask = take_where(&f, where)
+    kind = take_dtype(&f, dtype, x)
+    if out is None:
+        y = new_like(&f, &f.call.y, x, kind)
+    else:
+        if dtype is None and may_hold(out, x, kind) and apart(out, t) and apart(out, mask):
+            y = out
+        else:
+            target = target_for(out, x_shape(&f), kind, x, (x,), (t, mask))
+            y = target.array
+        if not put_whole(&f, &f.call.y, y):
+            changed("out")
+    ndim = f.rows
+    if keepdims:
+        shape, ndim = kept, f.ndim
+        for i in range(ndim):
+            kept[i] = f.shape[f.place[i]] if f.place[i] < f.rows else 1
+    r = cnp.PyArray_EMPTY(ndim, <cnp.npy_intp *>shape, kind, 0)
+    if not put(&f, &f.call.r, r, ndim, &f.place[0] if keepdims else &in_order[0], 0):
+        changed("the entropy")
+    go(&f, None)
+    return finish(r, None, None), finish(y, out, target)
 
 
 cdef void scale_sums(real *log, real *sign, Py_ssize_t count, double more) noexcept:

@@ -150,10 +150,24 @@ class Batch:
         return index, rng.uniform(0.1, 0.8, index.shape).astype(np.float32)
 
     @cached_property
+    def logits(self):
+        """Others beside x: in turn as far as a softmax can be from x's, next to it, and off by a common number."""
+        rng = np.random.default_rng(len(self.x))
+        x = self.x.astype(np.float64)
+        noise = self.temperature * rng.standard_normal(x.shape)
+        with np.errstate(over="ignore"):
+            b = np.where((np.arange(len(x)) % 2 == 1)[:, None], x + 1e-3 * noise, x + noise)
+            b[0::4] = x[0::4, ::-1]
+            b[3::4] += 8
+            return b.astype(self.x.dtype)
+
+    @cached_property
     def columns(self):
         """The same rows with the class axis strided."""
         turned = {name: np.ascontiguousarray(getattr(self, name).T) for name in ("x", "soft", "p", "g")}
-        return replace(self, axis=0, **turned)
+        columns = replace(self, axis=0, **turned)
+        columns.__dict__["logits"] = np.ascontiguousarray(self.logits.T)
+        return columns
 
 
 def _labels(rng, x):
@@ -258,6 +272,17 @@ def _entropy(csm, b):
     return {"softmax_entropy": csm.softmax_entropy(b.x, b.axis, temperature=b.temperature)}
 
 
+def _entropy_and_gradient(csm, b):
+    entropy, gradient = csm.softmax_entropy(b.x, b.axis, temperature=b.temperature, return_grad=True)
+    return {"softmax_entropy": entropy, "gradient, entropy": gradient}
+
+
+def _divergence(csm, b):
+    loss, gradient = csm.kl_divergence(b.x, b.logits, b.axis, temperature=b.temperature, reduction="none",
+                                       return_grad=True)
+    return {"kl_divergence": loss, "gradient, KL": gradient}
+
+
 def _selective(csm, b):
     picked = csm.selective_log_softmax(b.x, b.indices, b.axis, temperature=b.temperature)
     return {"selective_log_softmax": picked}
@@ -327,6 +352,8 @@ VARIANTS = {
     "mean and gradient, index": _loss_and_gradient("index", "mean"),
     "mean and gradient, soft": _loss_and_gradient("soft", "mean"),
     "softmax_entropy": _entropy,
+    "entropy and gradient": _entropy_and_gradient,
+    "kl_divergence": _divergence,
     "selective_log_softmax": _selective,
     **{f"grad_hess, {rule}": _grad_hess(rule) for rule in HESSIANS},
     **{f"{kind}, {option}": _optional_loss(kind, option) for kind, option in LOSSES},
@@ -361,5 +388,8 @@ def plan(variant, dtype):
         temperatures = (0.1, 10.0) if temperatures else ()
     if variant in ("logsumexp", "logsumexp, b"):
         temperatures = ()
+    if variant == "kl_divergence":
+        families = tuple(family for family in FAMILIES if family != "masked")
+        lengths = tuple(n for n in lengths if n in FEW_LENGTHS or n == 1000)
     return [*(batch(dtype, n, families=families) for n in lengths),
             *(batch(dtype, n, t, families) for n in few for t in temperatures)]

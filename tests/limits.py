@@ -7,6 +7,7 @@ Run as `python tests/limits.py`, prints the worst errors measured beside the bou
 """
 
 import tempfile
+from dataclasses import replace
 from functools import cache, partial
 from typing import NamedTuple
 
@@ -67,6 +68,9 @@ LIMITS = {
     "gradient, soft, none": Limit(4, 4, _SOFT),
     "gradient, soft, mean": Limit(4, 4, _SOFT),
     "softmax_entropy": Limit(4, 4, _RESULT),
+    "gradient, entropy": Limit(5, 5, "p_j/T max(d_j, D, the least normal number), d_j = (m - x_j)/T, D = sum p d"),
+    "kl_divergence": _loss(4, 4, "the result where it is below 1/4, else the sum of p_j |log p_j - log q_j|"),
+    "gradient, KL": Limit(4, 4, "|q_j - p_j|/T + p_j/T sum p |log p - log q|, at least the least normal number over T"),
     "selective_log_softmax": Limit(4, 4, _RESULT),
     **{f"hessian, {rule}": Limit(4, 4, _RESULT) for rule in cases.HESSIANS},
     **{f"loss, {kind}, {option}": _loss(4, 4, _LOSS_TERMS) for kind, option in cases.LOSSES},
@@ -84,7 +88,7 @@ class Truth:
         self.size = np.abs(value if size is None else size)
 
 
-def _two_sum(a, b):
+def two_sum(a, b):
     """s + error = a + b exactly, s being the rounded sum (Knuth)."""
     s = a + b
     of_b = s - a
@@ -127,7 +131,7 @@ def rows(b, softcap=None, masks=False):
         x = np.where(b.where, x, -np.inf)
     m = x.max(axis=1, keepdims=True)
     with np.errstate(all="ignore"):
-        difference, error = _two_sum(x, -m)
+        difference, error = two_sum(x, -m)
         z = difference / t
         error = (error - _product_error(z, t, z * t) + (difference - z * t)) / t
         error = np.where(np.isfinite(z), error, 0)
@@ -261,6 +265,57 @@ def _entropy(b):
     return Truth(terms.sum(axis=1))
 
 
+def _least(b):
+    """The least normal number of what is computed in."""
+    return np.finfo("float64" if b.x.dtype == "float64" else "float32").tiny
+
+
+def _entropy_gradient(b):
+    r, t = rows(b), EXTENDED(b.temperature)
+    p = r.e / r.s
+    d = np.where(r.e == 0, 0, r.m - b.x.astype(EXTENDED)) / t
+    mean = (p * d).sum(axis=1, keepdims=True)
+    return Truth(p * (d - mean) / t, p * np.maximum(np.maximum(d, mean), _least(b)) / t)
+
+
+def phi(t):
+    """e^t - 1 - t, by its series where that is short."""
+    term, series = t * t / 2, np.zeros_like(t)
+    for k in range(3, 24):
+        series, term = series + term, term * t / k
+    return np.where(abs(t) < 0.5, series, np.exp(t) - 1 - t)
+
+
+@cache
+def _divergences(b):
+    """p, q, sum p (log p - log q), that of the absolute terms, and log q - log p."""
+    a, other, t = rows(b), rows(replace(b, x=b.logits)), EXTENDED(b.temperature)
+    p, q = a.e / a.s, other.e / other.s
+    with np.errstate(all="ignore"):
+        d, error = (u - v for u, v in zip(two_sum(b.x.astype(EXTENDED), -b.logits.astype(EXTENDED)),
+                                          (a.m - other.m, 0), strict=True))
+        d = np.where(p == 0, 0, (d + error) / t)
+        terms = np.where(p == 0, 0, p * (a.log_p - other.log_p))
+        shift = (p * d).sum(axis=1, keepdims=True) - d
+        far = terms.sum(axis=1, keepdims=True)
+        near = np.log1p((p * phi(shift)).sum(axis=1, keepdims=True))
+        unseen = np.where(p == 0, q, 0).max(axis=1, keepdims=True)
+        KL = np.where((far < 1) & (abs(shift).max(axis=1, keepdims=True) < 1000) & (unseen < 1e-300), near, far)
+    return p, q, KL, abs(terms).sum(axis=1, keepdims=True), shift - KL
+
+
+def _divergence(b):
+    _, _, KL, size, _ = _divergences(b)
+    return Truth(KL[:, 0], np.where(KL < 0.25, KL, size)[:, 0])
+
+
+def _divergence_gradient(b):
+    p, q, _, size, log_ratio = _divergences(b)
+    with np.errstate(all="ignore"):
+        g = np.where((abs(log_ratio) < 0.5) & (p != 0), p * np.expm1(log_ratio), q - p)
+    return Truth(g / EXTENDED(b.temperature), np.maximum(abs(g) + p * size, _least(b)) / EXTENDED(b.temperature))
+
+
 def _selective(b):
     return Truth(_at(rows(b).log_p, b.labels))
 
@@ -383,6 +438,9 @@ TRUTHS = {
     "gradient, soft, none": _soft_gradient,
     "gradient, soft, mean": partial(_mean, _soft_gradient),
     "softmax_entropy": _entropy,
+    "gradient, entropy": _entropy_gradient,
+    "kl_divergence": _divergence,
+    "gradient, KL": _divergence_gradient,
     "selective_log_softmax": _selective,
     **{f"hessian, {rule}": partial(_hessian, rule) for rule in cases.HESSIANS},
     **{f"loss, {kind}, {option}": partial(_optional_loss, kind, option) for kind, option in cases.LOSSES},
@@ -442,7 +500,7 @@ def measure(csm, variant, batch, layout="rows"):
     found = []
     for output, result in cases.VARIANTS[variant](csm, given).items():
         result = np.asarray(result)
-        wanted = "float32" if dtype in cases.HALVES and output.startswith("loss") else dtype
+        wanted = "float32" if dtype in cases.HALVES and output.startswith(("loss", "kl")) else dtype
         assert result.dtype == wanted, f"{variant}: {output} of {dtype} came as {result.dtype}"
         result = result.T if layout == "columns" and result.ndim == 2 else result
         truth = TRUTHS[output](batch)

@@ -14,6 +14,7 @@ Formulas are named by their source:
 [Chowdhery]  A. Chowdhery et al., PaLM: scaling language modeling with pathways, 2022, section 5.
 [Bello]      I. Bello et al., Neural combinatorial optimization with reinforcement learning, 2017.
 [Lin]        T.-Y. Lin et al., Focal loss for dense object detection, 2017.
+[Kullback]   S. Kullback, R. A. Leibler, On information and sufficiency, The Annals of Mathematical Statistics 22, 1951.
 [Friedman]   J. H. Friedman, Greedy function approximation: a gradient boosting machine, 2001.
 
 Special values: a row that holds NaN or +inf has no softmax, and neither has a row of -inf only: all NaN.
@@ -158,6 +159,25 @@ def entropy(x, temperature=1.0):
     """-sum_j p_j log p_j, where p_j = 0 contributes 0; 0 for a row without classes."""
     p, log_p = softmax(x, temperature), log_softmax(x, temperature)
     return total(0.0 if a == 0.0 else -a * b for a, b in zip(p, log_p, strict=True))
+
+
+def entropy_gradient(x, temperature=1.0):
+    """-p_j (log p_j + H)/T, from `entropy` by [Bishop, (4.106)]; 0 where p_j = 0."""
+    p, log_p, h = softmax(x, temperature), log_softmax(x, temperature), entropy(x, temperature)
+    return [0.0 if a == 0.0 else -a * (b + h) / temperature for a, b in zip(p, log_p, strict=True)]
+
+
+def kl_divergence(a, b, temperature=1.0, sample_weight=1.0):
+    """s sum_j p_j (log p_j - log q_j) [Kullback] of p = softmax(a/T) and q = softmax(b/T); p_j = 0 contributes 0."""
+    p, log_p, log_q = softmax(a, temperature), log_softmax(a, temperature), log_softmax(b, temperature)
+    terms = (0.0 if u == 0.0 else u * (v - w) for u, v, w in zip(p, log_p, log_q, strict=True))
+    return sample_weight * total(terms)
+
+
+def kl_gradient(a, b, temperature=1.0, sample_weight=1.0):
+    """s (q_j - p_j)/T, the derivative of `kl_divergence` by b: [Hinton, (2)]."""
+    p, q = softmax(a, temperature), softmax(b, temperature)
+    return [sample_weight * (v - u) / temperature for u, v in zip(p, q, strict=True)]
 
 
 def selective_log_softmax(x, index, temperature=1.0):

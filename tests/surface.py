@@ -21,7 +21,7 @@ SIGNATURES = {
         "(x, index, axis=-1, *, temperature=1.0, softcap=None, where=None, ignore_index=None, dtype=None, out=None)"
     ),
     "softmax_entropy": (
-        "(x, axis=-1, *, temperature=1.0, where=None, keepdims=False, dtype=None, out=None)"
+        "(x, axis=-1, *, temperature=1.0, where=None, keepdims=False, return_grad=False, dtype=None, out=None)"
     ),
     "softmax_jacobian": "(p, axis=-1, *, temperature=1.0, out=None)",
     "softmax_vjp": "(p, g, axis=-1, *, temperature=1.0, out=None)",
@@ -32,6 +32,10 @@ SIGNATURES = {
         "(logits, target, axis=-1, *, weight=None, sample_weight=None, ignore_index=-100, "
         "label_smoothing=0.0, focal_gamma=0.0, z_loss=0.0, softcap=None, temperature=1.0, where=None, "
         "reduction='mean', normalizer=None, return_grad=False, out=None)"
+    ),
+    "kl_divergence": (
+        "(p_logits, q_logits, axis=-1, *, temperature=1.0, where=None, sample_weight=None, reduction='mean', "
+        "normalizer=None, return_grad=False, out=None)"
     ),
 }
 APART = {
@@ -49,7 +53,8 @@ MAPS = ["softmax", "log_softmax", "logsumexp", "softmax_entropy"]
 TYPED = [*MAPS, "selective_log_softmax"]
 PRODUCTS = ["softmax_vjp", "softmax_jvp", "log_softmax_vjp", "log_softmax_jvp"]
 SCALED = [name for name in SIGNATURES if name != "logsumexp"]
-ONE_AXIS = ["softmax_jacobian", *PRODUCTS, "cross_entropy", "selective_log_softmax"]
+ONE_AXIS = ["softmax_jacobian", *PRODUCTS, "cross_entropy", "kl_divergence", "selective_log_softmax"]
+LOSSES = ["cross_entropy", "kl_divergence"]
 PER_ROW = ["logsumexp", "softmax_entropy", "selective_log_softmax"]
 
 every_function = pytest.mark.parametrize("name", SIGNATURES)
@@ -69,6 +74,8 @@ def arguments(name, dtype):
         valid[others[0]] = array(dtype)
     if name == "cross_entropy":
         valid |= {"target": np.array([0, 3, 1]), "return_grad": True}
+    if name == "kl_divergence":
+        valid |= {"q_logits": array(dtype)[::-1].copy(), "return_grad": True}
     if name == "selective_log_softmax":
         valid["index"] = np.array([0, 3, 1])
     return valid

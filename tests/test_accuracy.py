@@ -137,8 +137,10 @@ def definitions(b, i):
     before, after = (np.cumsum([mpf(0), *v[:-1]]) for v in (e, e[::-1]))
     complement_of_p = (before + after[::-1]) / s
     hessian = e / s * complement_of_p
+    d, p_of_x = np.where(e == 0, 0, (m - x) / t), e / s
     return {
         "softmax_entropy": -(e / s * np.where(e == 0, 0, log_p)).sum(),
+        "gradient, entropy": p_of_x * (d - (p_of_x * d).sum()) / t,
         "selective_log_softmax": log_p[label][0],
         "hessian, diagonal": hessian,
         "hessian, upper": 2 * hessian,
@@ -158,6 +160,17 @@ def definitions(b, i):
         "gradient, index, none, own entry": np.where(label, -e[~label].sum() / s / t, 0),
         "gradient, soft, none": (c.sum() * e / s - c) / t,
     }
+
+
+def divergence_definitions(b, i):
+    """KL and its gradient for row i of a batch; probabilities of e^-745 beside 1 need their digits."""
+    x, other, t = (np.array([mpf(float(v)) for v in a]) for a in (b.x[i], b.logits[i], [b.temperature]))
+    e = np.array([mp.exp((v - x.max()) / t[0]) for v in x])
+    p, d = e / e.sum(), (x - other) / t[0]
+    shift = (p * d).sum() - d
+    divergence = mp.log1p(mp.fsum(u * (mp.expm1(v) - v) for u, v in zip(p, shift, strict=True)))
+    slopes = [u * mp.expm1(v - divergence) / t[0] for u, v in zip(p, shift, strict=True)]
+    return {"kl_divergence": divergence, "gradient, KL": np.array(slopes)}
 
 
 def optional_definitions(b, i, kind, option):
@@ -221,6 +234,20 @@ def test_truth_against_mpmath(dtype, n, temperature):
                 triples = zip(*map(np.ravel, (truth.value[i], exact[output], truth.size[i])), strict=True)
                 error = max(distance(v, w, "float64", size) for v, w, size in triples)
                 assert error < 0.01, f"{output}, row {i} ({b.families[i]})"
+
+
+@pytest.mark.parametrize("dtype", cases.DTYPES)
+@pytest.mark.parametrize(("n", "temperature"), [(1, 1), (2, 1), (7, 0.1), (7, 3e4), (12, 1e-3), (33, 1)])
+def test_truth_of_divergences_against_mpmath(dtype, n, temperature):
+    b = cases.batch(dtype, n, temperature, tuple(family for family in cases.FAMILIES if family != "masked"))
+    truths = {output: limits.TRUTHS[output](b) for output in ("kl_divergence", "gradient, KL")}
+    with mp.workprec(3000):
+        for i in range(0, len(b.x), 7 if n < 16 else 23):
+            exact = divergence_definitions(b, i)
+            for output, truth in truths.items():
+                triples = zip(*map(np.ravel, (truth.value[i], exact[output], truth.size[i])), strict=True)
+                error = max(distance(v, w, "float64", size) for v, w, size in triples)
+                assert error < 0.01, f"{output}, row {i} ({b.families[i]}): {float(error)}"
 
 
 @pytest.mark.parametrize(("kind", "option"), cases.LOSSES)

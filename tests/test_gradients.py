@@ -216,6 +216,41 @@ def test_transposes(csm, n):
     same(g @ csm.log_softmax_jvp(p, t), csm.log_softmax_vjp(p, g) @ t, scale)
 
 
+@every_temperature
+@every_row
+def test_entropy(csm, n, temperature):
+    x = row(n)
+    entropy, gradient = csm.softmax_entropy(x, temperature=temperature, return_grad=True)
+    same(entropy, csm.softmax_entropy(x, temperature=temperature))
+    same(gradient, reference.entropy_gradient(x.tolist(), temperature))
+    near(gradient, differences(lambda v: csm.softmax_entropy(v, temperature=temperature), x))
+    near(gradient, differences(rowwise(reference.entropy, temperature=temperature), x))
+
+
+@every_reduction
+@every_temperature
+@every_row
+def test_divergence(csm, n, temperature, reduction):
+    """Against the reference; by q's logits against differences, of the reference too."""
+    a, b, s = row(5 * n).reshape(5, n), row(5 * n, seed=1).reshape(5, n), np.linspace(-1.0, 2.0, 5)
+    options = {"temperature": temperature, "sample_weight": s, "reduction": reduction}
+    divisor = 5 if reduction == "mean" else 1
+    expected, slopes = (
+        np.array([f(u.tolist(), v.tolist(), temperature, w) for u, v, w in zip(a, b, s.tolist(), strict=True)])
+        for f in (reference.kl_divergence, reference.kl_gradient)
+    )
+    loss, gradient = csm.kl_divergence(a, b, return_grad=True, **options)
+    same(loss, expected if reduction == "none" else expected.sum() / divisor, 100.0)
+    same(gradient, slopes / divisor, 10.0)
+    same(csm.kl_divergence(a, b, **options), loss)
+    near(gradient, gradient_by_differences(lambda v: np.sum(csm.kl_divergence(a, v, **options)), b))
+
+    def by_hand(v):
+        return reference.kl_divergence(a[1].tolist(), v.tolist(), temperature, s[1])
+
+    near(reference.kl_gradient(a[1].tolist(), b[1].tolist(), temperature, s[1]), gradient_by_differences(by_hand, b[1]))
+
+
 @every_row
 def test_logsumexp_has_the_gradient_softmax(csm, n):
     x = row(n)

@@ -10,6 +10,7 @@ import re
 import numpy as np
 import pytest
 from surface import (
+    LOSSES,
     MAPS,
     ONE_AXIS,
     PER_ROW,
@@ -58,7 +59,7 @@ def test_first_array_of_a_bad_kind(name, case, dtype):
     refused(name, dtype, TypeError, rf"\b{first}\b", **{first: BAD_ARRAYS[case](array(dtype))})
 
 
-@table(PRODUCTS, BAD_ARRAYS)
+@table([*PRODUCTS, "kl_divergence"], BAD_ARRAYS)
 @every_dtype
 def test_second_array_of_a_bad_kind(name, case, dtype):
     second = list(inspect.signature(getattr(csoftmax, name)).parameters)[1]
@@ -91,9 +92,8 @@ def test_masked_arrays(name, case, dtype):
         "none masked": np.ma.masked_array(array(dtype)),
         "constant": np.ma.masked,
     }[case]
-    for argument in [
-        key for key in arguments(name, dtype) if key in ("x", "a", "p", "g", "t", "logits", "target", "index")
-    ]:
+    arrays = ("x", "a", "p", "g", "t", "logits", "p_logits", "q_logits", "target", "index")
+    for argument in [key for key in arguments(name, dtype) if key in arrays]:
         hint = r"where=~\w+\.mask" if name in TYPED and argument != "index" else "mask"
         refused(name, dtype, TypeError, hint, rf"\b{argument}\b", **{argument: masked})
 
@@ -101,7 +101,10 @@ def test_masked_arrays(name, case, dtype):
 # Bad shapes
 
 
-@table(PRODUCTS, [(3, 5), (4, 3), (1, 4), (3, 1), (4,), (3,), (), (3, 4, 1), (1, 3, 4), (12,), (0, 4)])
+@table(
+    [*PRODUCTS, "kl_divergence"],
+    [(3, 5), (4, 3), (1, 4), (3, 1), (4,), (3,), (), (3, 4, 1), (1, 3, 4), (12,), (0, 4)],
+)
 @every_dtype
 def test_products_take_equal_shapes(name, case, dtype):
     first, second = list(inspect.signature(getattr(csoftmax, name)).parameters)[:2]
@@ -255,6 +258,7 @@ def test_integers_cannot_be_computed_in_place(name, integer):
 
 @every_dtype
 def test_out_without_return_grad(dtype):
+    refused("kl_divergence", dtype, ValueError, "out", "return_grad", return_grad=False)
     refused("cross_entropy", dtype, ValueError, "out", "return_grad", return_grad=False)
     refused("cross_entropy", dtype, ValueError, "out", "return_grad", return_grad=False, target=array(dtype))
 
@@ -268,7 +272,8 @@ def test_out_without_return_grad(dtype):
 @every_dtype
 def test_unknown_reduction(reduction, dtype):
     error = ValueError if isinstance(reduction, str) else (ValueError, TypeError)
-    refused("cross_entropy", dtype, error, "reduction", reduction=reduction)
+    for name in LOSSES:
+        refused(name, dtype, error, "reduction", reduction=reduction)
 
 
 @pytest.mark.parametrize("value", ["-100", 0.5, np.nan, [0], 1j, {}, np.zeros(3, int)])
@@ -310,7 +315,8 @@ def test_bad_options(option, value, error, dtype):
 
 @pytest.mark.parametrize("reduction", ["sum", "none"])
 def test_normalizer_is_for_the_mean(reduction):
-    refused("cross_entropy", "f8", ValueError, "normalizer", reduction, reduction=reduction, normalizer=3.0)
+    for name in LOSSES:
+        refused(name, "f8", ValueError, "normalizer", reduction, reduction=reduction, normalizer=3.0)
 
 
 def pair(index, prob=None):

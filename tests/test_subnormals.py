@@ -87,6 +87,7 @@ def outputs(csm, x, axis, t, rng):
         "softmax": lambda: csm.softmax(x, axis, temperature=t),
         "log_softmax": lambda: csm.log_softmax(x, axis, temperature=t),
         "softmax_entropy": lambda: csm.softmax_entropy(x, axis, temperature=t),
+        "entropy and gradient": lambda: csm.softmax_entropy(x, axis, temperature=t, return_grad=True),
         "selective_log_softmax": lambda: csm.selective_log_softmax(x, labels, axis, temperature=t),
         "loss": lambda: csm.cross_entropy(x, labels, axis, **options),
         "loss of the best": lambda: csm.cross_entropy(x, best, axis, **options),

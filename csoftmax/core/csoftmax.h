@@ -15,7 +15,7 @@ typedef enum {
     CSM_SOFTMAX,            /* y = e^(x/T) / sum                                        */
     CSM_LOG_SOFTMAX,        /* y = x/T - log sum e^(x/T)                                */
     CSM_LOGSUMEXP,          /* r = log sum e^x                                          */
-    CSM_ENTROPY,            /* r = -sum p log p of p = softmax(x/T)                     */
+    CSM_ENTROPY,            /* r = -sum p log p of p = softmax(x/T), y = its gradient by x */
     CSM_SELECTIVE,          /* r = log p of each label                                  */
     CSM_LOGSUMEXP_B,        /* r = (log abs(s), sign of s) of s = sum g e^x             */
     CSM_CROSS_ENTROPY,      /* r = loss of labels, y = its gradient                     */
@@ -25,6 +25,7 @@ typedef enum {
     CSM_VJP,                /* y = x (g - sum x g)/T                                    */
     CSM_LOG_VJP,            /* y = (g - x sum g)/T                                      */
     CSM_LOG_JVP,            /* y = (g - sum x g)/T                                      */
+    CSM_KL,                 /* r = sum p (log p - log q) of p = softmax(x/T), q = softmax(g/T), y = its gradient by g */
     CSM_OPS
 } csm_op;
 
@@ -68,7 +69,7 @@ typedef struct {
     csm_array x, g, y, h, r;    /* as in csm_op */
     double temperature;
     csm_array temperatures; /* per row, instead of it; data NULL: none */
-    csm_array where;        /* CSM_BOOL, logits only: a class that is not to take part counts as -inf, or its g as 0,
+    csm_array where;        /* CSM_BOOL, logits only, both of CSM_KL: a class that is not to take part counts as -inf, or its g as 0,
                                and of label_smoothing it has no share */
 
     /* losses, in the letters of docs/derivation.md */

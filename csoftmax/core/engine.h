@@ -10,6 +10,8 @@
 #include "maps.h"
 #include "focal.h"
 #include "losses.h"
+#include "entropy.h"
+#include "kl.h"
 #include "hessian.h"
 #include "softcap.h"
 #include "halves.h"

@@ -142,6 +142,7 @@ const csm_table CSM_TABLE = {
         [CSM_VJP] = {vjp_along, vjp_across},
         [CSM_LOG_VJP] = {log_vjp_along, log_vjp_across},
         [CSM_LOG_JVP] = {log_jvp_along, log_jvp_across},
+        [CSM_KL] = {kl_along, NULL},
     },
     cap_logits, uncap_gradient, check_labels, transpose, reverse,
     CONVERSIONS

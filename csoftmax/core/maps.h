@@ -1,4 +1,4 @@
-/* Maps of logits: softmax, log_softmax, logsumexp, entropy. Includes nothing; needs stats.h before it. */
+/* Maps of logits: softmax, log_softmax, logsumexp. Includes nothing; needs stats.h before it. */
 
 /* y = e/S. */
 CSM_INLINE void softmax_body(batch k)
@@ -143,30 +143,6 @@ CSM_INLINE void logsumexp_body(batch k)
             r = v_pick(infinite, v_pick(clean, m, v_set(NAN)), r);
         }
         store_result(part, r);
-    }
-}
-
-/* r = L + sum e (m - x)/T / S. */
-CSM_INLINE void entropy_body(batch k)
-{
-    shift s[WIDTH];
-    sums e[WIDTH];
-    summary a[WIDTH];
-    shift_rows(k, s);
-    exp_pass(k, s, SPLIT | ENTROPY, e);
-    summarise(k, s, e, a);
-    EACH_PART(u, k) {
-        const wide of_drops = w_div(e[u].drops, a[u].S);
-        const vec L = v_log1p(a[u].ratio);
-        vec r;
-        if (RARELY(a[u].any_tiny)) {
-            const mask is_tiny = v_eq(a[u].ratio, v_set(0));
-            r = v_add(L, w_round(w_drop(is_tiny, of_drops)));
-            r = v_pick(is_tiny, w_result(w_sum(a[u].tiny, of_drops)), r);
-        } else {
-            r = v_add(L, w_round(of_drops));
-        }
-        store_result(part_of(k, u), r);
     }
 }
 

@@ -228,6 +228,8 @@ void csm_stage_in(const plan *p, char *scratch, char *const far[], char *at[], p
         hide_classes(p, G, at[G], mask_of(p, scratch, far), rows, 0);
     else if (c->where.data)
         hide_classes(p, X, at[X], mask_of(p, scratch, far), rows, -HUGE_VAL);
+    if (c->where.data && c->op == CSM_KL)
+        hide_classes(p, G, at[G], mask_of(p, scratch, far), rows, -HUGE_VAL);
     if (p->smooths)
         smooth_targets(p, at[G], far[G] != NULL, mask_of(p, scratch, far), rows);
 }

@@ -69,8 +69,8 @@ typedef struct {
     csm_array x, g, y, h, r;    /* as in csm_op */
     double temperature;
     csm_array temperatures; /* per row, instead of it; data NULL: none */
-    csm_array where;        /* CSM_BOOL, logits only, both of CSM_KL: a class that is not to take part counts as -inf, or its g as 0,
-                               and of label_smoothing it has no share */
+    csm_array where;        /* CSM_BOOL, logits only, both of CSM_KL: a class that is not to take part counts as -inf,
+                               or its g as 0, and of label_smoothing it has no share */
 
     /* losses, in the letters of docs/derivation.md */
     csm_array target;       /* labels */

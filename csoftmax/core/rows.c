@@ -117,8 +117,8 @@ static csm_status take_labels(plan *p)
     return CSM_OK;
 }
 
-/* A power of two near the largest weight, where that is far from 1: divided by it, weights of 1e39, which no float32 is,
-   are some. */
+/* A power of two near the largest weight, where that is far from 1: divided by it, weights of 1e39, which no float32
+   is, are some. */
 static double scale_of(const double *weight, ptrdiff_t n)
 {
     double most = 0;

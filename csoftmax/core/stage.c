@@ -216,7 +216,8 @@ static double loss_of_nothing(const plan *p, const char *g, ptrdiff_t row, ptrdi
         loss += c != 0 ? c * HUGE_VAL : 0;
     }
     for (ptrdiff_t i = 0; g && i < p->n; i++) {
-        const double t = csm_get(g, dtype, staged_at(p, r, i)), w = given->weight ? csm_get(given->weight, dtype, i) : 1;
+        const double t = csm_get(g, dtype, staged_at(p, r, i));
+        const double w = given->weight ? csm_get(given->weight, dtype, i) : 1;
         loss += t != 0 && w != 0 ? t * w * HUGE_VAL : 0;
     }
     return loss == 0 ? 0 : loss * (given->sample_weight ? given->sample_weight[row] : 1);

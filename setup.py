@@ -106,7 +106,6 @@ extension = Extension(
     define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_26_API_VERSION"), ("NPY_TARGET_VERSION", "NPY_1_26_API_VERSION")],
     extra_compile_args=FLAGS,
     extra_link_args=["-pthread"],
-    libraries=["m"] if os.name == "posix" else [],
 )
 
 setup(

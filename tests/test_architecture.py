@@ -146,7 +146,7 @@ def known(name):
         return {"kernels.h", "isa/target.h", f"vec/{pair}.h", "engine.h"} | math
     if name == "engine.h":
         leaves = {other for other in CODE if other.endswith(".h") and "/" not in other}
-        return leaves - {"csoftmax.h", *KNOWS} | {f"math/{name}.h" for name in ("temper", "exp", "log1p", "underflow")}
+        return leaves - {"csoftmax.h", *KNOWS} | {f"math/{name}.h" for name in ("temper", "exp", "log1p", "underflow", "power")}
     return KNOWS.get(name, set())
 
 

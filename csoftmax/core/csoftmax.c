@@ -42,7 +42,7 @@ static double hessian_floor(const csm_call *c)
 /* Where 1 - p is less, (1 - p)^gamma (1 - p), which bounds all that it makes, is 0 in float64. */
 static double focal_least(const csm_call *c)
 {
-    return c->focal_gamma != 0 ? exp2(-1080 / (c->focal_gamma + 1)) : 0;
+    return c->focal_gamma != 0 ? ldexp(1, (int)(-1080 / (c->focal_gamma + 1)) - 1) : 0;
 }
 
 /* Rows [first, first + rows) of the plan, which lie on one run of the last axis of rows. */

@@ -3,6 +3,7 @@
 #include "math/exp.h"
 #include "math/log1p.h"
 #include "math/underflow.h"
+#include "math/power.h"
 #include "fold.h"
 #include "batch.h"
 #include "maxima.h"

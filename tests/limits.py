@@ -338,8 +338,8 @@ def _hessian(rule, b):
 
 
 def _optional_parts(kind, option, b):
-    """Statistics of the rows, c and its size, sample weights, z, L and its size, the largest capped logit or 0 without a
-    softcap: columns where per row."""
+    """Statistics of the rows, c and its size, sample weights, z, L and its size, and the largest capped logit, or 0
+    without a softcap: columns where per row."""
     options = cases.OPTIONS[option](b)
     if kind == "sparse":
         index, probabilities = b.sparse

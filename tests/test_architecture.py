@@ -146,7 +146,8 @@ def known(name):
         return {"kernels.h", "isa/target.h", f"vec/{pair}.h", "engine.h"} | math
     if name == "engine.h":
         leaves = {other for other in CODE if other.endswith(".h") and "/" not in other}
-        return leaves - {"csoftmax.h", *KNOWS} | {f"math/{name}.h" for name in ("temper", "exp", "log1p", "underflow", "power")}
+        functions = ("temper", "exp", "log1p", "underflow", "power")
+        return leaves - {"csoftmax.h", *KNOWS} | {f"math/{name}.h" for name in functions}
     return KNOWS.get(name, set())
 
 

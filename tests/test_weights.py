@@ -12,7 +12,9 @@ TARGETS = {
     "probabilities": np.array([[0.5, 0.5, 0.0], [0.25, 0.25, 0.5]]),
     "pairs": (np.array([[0, 1], [2, 1]]), np.array([[0.75, 0.25], [0.5, 0.5]])),
 }
-OPTIONS = {"plain": {}, "smoothing": {"label_smoothing": 0.2}, "z": {"z_loss": 0.01}, "temperature": {"temperature": 2.0}}
+OPTIONS = {
+    "plain": {}, "smoothing": {"label_smoothing": 0.2}, "z": {"z_loss": 0.01}, "temperature": {"temperature": 2.0},
+}
 
 
 @pytest.fixture(params=["float32", "float64"])

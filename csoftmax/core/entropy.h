@@ -65,7 +65,8 @@ CSM_INLINE void entropy_body(batch k)
     if (!k.b->y)
         return;
     EACH_PART(u, k) {
-        const vec hi = round_of(D[u], a[u].any_tiny), lo = round_of(w_sub(D[u], w_of(hi)), 1);
+        const vec hi = round_of(D[u], a[u].any_tiny);
+        const vec lo = w_round(w_drop(v_lt(hi, v_set(NEAR_TINY)), w_sub(D[u], w_of(hi))));
         j[u] = (entropy_job){s[u], hi, lo, multiple_by(w_div(scale[u], a[u].S))};
     }
     entropy_pass(k, j);

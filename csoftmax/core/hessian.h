@@ -1,7 +1,8 @@
 /* Gradient and diagonal Hessian of the cross-entropy, as boosting wants them. The letters are those of losses.h.
    Includes nothing; needs losses.h before it. */
 
-/* s C p = e g; 1 - p = 1 - e per_e, for the max the sum of the others, which does not cancel: `own` is its Hessian. */
+/* s C p = e g; factor (1 - p) = factor - e per_e, for the max the sum of the others, which does not cancel: `own` is its
+   Hessian. */
 typedef struct { multiple_of_e g; vec per_e, top, own, factor, weight, floor; } hessian_job;
 
 /* The greater of w and the floor; a w that is subnormal is not made where it is the less. */
@@ -15,10 +16,11 @@ CSM_INLINE vec raised(wide w, vec floor)
 /* `per_e` is 1/S, `scale` is s C/S. */
 CSM_INLINE hessian_job hessian_of(batch k, const summary *a, wide weight, wide scale, wide per_e)
 {
-    const wide own = w_mul(w_mul(w_set(k.b->hessian_factor), w_mul(scale, w_of(a->top))), w_mul(a->rest, per_e));
+    const wide factor = w_set(k.b->hessian_factor);
+    const wide own = w_mul(w_mul(factor, w_mul(scale, w_of(a->top))), w_mul(a->rest, per_e));
     hessian_job j;
     j.g = multiple_by(scale);
-    j.per_e = w_round(per_e);
+    j.per_e = w_round(w_mul(factor, per_e));
     j.top = a->top;
     j.factor = v_set((real)k.b->hessian_factor);
     j.floor = v_set((real)k.b->hessian_floor);
@@ -32,12 +34,12 @@ CSM_INLINE hessian_job hessian_of(batch k, const summary *a, wide weight, wide s
 CSM_INLINE vec hessian_at(vec e, vec v, const hessian_job *j, int is_small)
 {
     const vec seen = V_FUSED ? e : v_max(v_mul(j->top, v_set(NEAR_TINY)), e);   /* the product may be subnormal */
-    const vec others = v_fnma(seen, j->per_e, v_set(1));
+    const vec others = v_fnma(seen, j->per_e, j->factor);
     if (is_small) {
         const vec shows = v_mul(v_div(j->floor, v_abs(v_mul(j->g.hi, j->factor))), v_set((real)0.75));
         v = times_small_e(v_drop(v_lt(e, shows), e), &j->g);
     }
-    return v_pick(v_eq(e, j->top), j->own, v_max(j->floor, v_mul(v_mul(v, j->factor), others)));
+    return v_pick(v_eq(e, j->top), j->own, v_max(j->floor, v_mul(v, others)));
 }
 
 /* s abs(p - t) for y = s (p - t). */

@@ -96,8 +96,8 @@ static ptrdiff_t grain_for(const plan *p)
     return beside && (each > 1 || grain * csm_itemsize(p->call->dtype) >= CSM_LINE) ? grain * each : 1;
 }
 
-/* Along where every operand has adjacent classes, or as many of them as have adjacent rows; else across, if there are
-   enough rows and their scratch is small enough. */
+/* Across where the rows of x are adjacent, and its classes are not, if there are enough rows and their scratch is small
+   enough; else along. Bits do not depend on what is asked for besides, or on its memory order. */
 static void choose_layout(plan *p)
 {
     const csm_call *c = p->call;
@@ -108,7 +108,7 @@ static void choose_layout(plan *p)
     changes[G] |= p->smooths || (c->where.data && c->g.data);
     const int one_axis = p->classes.ndim <= 1;
     int adjacent[OPERANDS], beside[OPERANDS], plain[OPERANDS];
-    int all = 1, votes = 0, others = p->smooths && !c->g.data, arrays = 0;
+    int all = 1, adjacent_rows = 0, others = p->smooths && !c->g.data, arrays = 0;
     for (int k = 0; k < WHERE; k++) {
         const csm_array *const a = &p->operand[k];
         plain[k] = adjacent[k] = beside[k] = 1;
@@ -118,12 +118,13 @@ static void choose_layout(plan *p)
         plain[k] = is_plain(p, k);
         adjacent[k] = one_axis && (p->n <= 1 || class_stride(p, k) == native);
         beside[k] = row_stride(p, k) == native;
-        votes += (distance(row_stride(p, k)) == native) - (p->n <= 1 || distance(line_stride(p, k)) == native);
+        if (k == X)
+            adjacent_rows = distance(row_stride(p, k)) == native && p->n > 1 && distance(line_stride(p, k)) != native;
         others += !plain[k] || !beside[k] || changes[k];
         all &= plain[k] && adjacent[k];
         arrays++;
     }
-    const int across = one_axis && votes > 0 && p->table->kernel[c->op][CSM_ACROSS]
+    const int across = one_axis && adjacent_rows && p->table->kernel[c->op][CSM_ACROSS]
                        && (c->dtype == CSM_F64 || p->n <= MOST_ACROSS)
                        && (!others || p->n <= MOST_STAGE_BYTES / (others * size * ROW_GRAIN));
     p->layout = !all && across && p->run >= (p->table->lanes + 1) / 2 ? CSM_ACROSS : CSM_ALONG;

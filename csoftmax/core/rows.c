@@ -117,17 +117,21 @@ static csm_status take_labels(plan *p)
     return CSM_OK;
 }
 
-/* A power of two near the largest weight, where that is far from 1: divided by it, weights of 1e39, which no float32
-   is, are some. */
+/* A power of two amid the weights, where these are far from 1 but not from each other: divided by it, weights of 1e39,
+   which no float32 is, are some. */
 static double scale_of(const double *weight, ptrdiff_t n)
 {
-    double most = 0;
+    double most = 0, least = INFINITY;
     int exponent;
-    for (ptrdiff_t j = 0; j < n; j++)
-        if (fabs(weight[j]) > most && fabs(weight[j]) < INFINITY)
-            most = fabs(weight[j]);
-    frexp(most, &exponent);
-    return most == 0 || (most > 0x1p-60 && most < 0x1p60) ? 1 : ldexp(1, exponent);
+    for (ptrdiff_t j = 0; j < n; j++) {
+        const double size = fabs(weight[j]);
+        most = size > most && size < INFINITY ? size : most;
+        least = size < least && size > 0 ? size : least;
+    }
+    if (most == 0 || (most < 0x1p60 && least > 0x1p-60) || most / least > 0x1p120)
+        return 1;
+    frexp(sqrt(most) * sqrt(least), &exponent);
+    return ldexp(1, exponent);
 }
 
 /* Class weights in the dtype of the computation. */

@@ -421,7 +421,7 @@ def kl_divergence(
     -----
     With ``d = (p_logits - q_logits)/T`` and ``t = sum(p * d) - d`` it is ``log1p(sum(p * (exp(t) - 1 - t)))``, a sum of
     terms that are not negative: right to 4 ULP where p and q are near, where a difference of two entropies has no digit
-    left; elsewhere to 4 ULP of ``sum(p * abs(log(p) - log(q)))``. See docs/derivation.md. Kullback, S. and Leibler, R. A.
+    left; elsewhere to 4 ULP of ``sum(p * abs(log(p) - log(q)))``. See docs/derivation.md. Kullback, S., Leibler, R. A.
     (1951), "On information and sufficiency", The Annals of Mathematical Statistics 22.
 
     Examples

@@ -116,8 +116,8 @@ def logsumexp(a, axis=None, b=None, keepdims=False, return_sign=False, *, where=
     Returns
     -------
     ndarray or scalar
-        Within 2 ULP of the largest of abs(max), log(sum(exp(a - max))) and the result. -inf of nothing and of -inf alone,
-        +inf if there is one and no NaN. With an array `b`, within 2 ULP of the largest of abs(max),
+        Within 2 ULP of the largest of abs(max), log(sum(exp(a - max))) and the result. -inf of nothing and of -inf
+        alone, +inf if there is one and no NaN. With an array `b`, within 2 ULP of the largest of abs(max),
         abs(log(t)) and t/abs(s), s being the sum over ``exp(max)`` and t that of ``abs(b) * exp(a - max)``; NaN where
         the sum is negative, unless `return_sign`. With one positive number `b`,
         the result without it plus log(b), within 3 ULP of the largest of these terms.
@@ -230,7 +230,8 @@ def softmax_entropy(x, axis=-1, *, temperature=1.0, where=None, keepdims=False, 
         Between 0 and log(n), within 4 ULP; x's shape without `axis`. NaN where softmax is.
     grad : ndarray or scalar
         If `return_grad`: x's shape and memory order, the entropy's dtype; within 5 ULP of ``p/T`` times the larger of
-        ``(m - x)/T``, m the row's maximum, and the mean of it under p. 0 where p is 0, and of classes that take no part.
+        ``(m - x)/T``, m the row's maximum, and the mean of it under p. 0 where p is 0, and of classes that take no
+        part.
 
     Raises
     ------

@@ -71,8 +71,10 @@ CALLS = {
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @large
 def test_layouts_of_many_rows(csm, shape, axis, dtype, call, how):
-    """One array after another that lies otherwise than the rest, the result among them. Products with Jacobians are right
-    to some ULP of their largest term, and that is a logit's size here."""
+    """One array after another that lies otherwise than the rest, the result among them.
+
+    Products with Jacobians are right to some ULP of their largest term, and that is a logit's size here.
+    """
     x, g = logits(*shape, dtype=dtype), csm.softmax(2 * logits(*shape), axis).astype(dtype)
     expected = CALLS[call](csm, x, g, axis, None)
     eps = np.finfo(dtype).eps

@@ -99,18 +99,12 @@ class OneDnn(PyTorch):
     in_place = False
 
     def can(self, cell):
-        return cell.op in ("softmax", "log_softmax") and cell.axis == -1 and super().can(cell)
-
-    def _map(self, q, function):
-        names = self.names(q)
-        names["x"] = names["x"].to_mkldnn()
-        return Job(f"result = x.{function}(-1)", names, "result.to_dense().numpy()")
+        return cell.op == "softmax" and cell.axis == -1 and super().can(cell)
 
     def softmax(self, q):
-        return self._map(q, "softmax")
-
-    def log_softmax(self, q):
-        return self._map(q, "log_softmax")
+        names = self.names(q)
+        names["x"] = names["x"].to_mkldnn()
+        return Job("result = x.softmax(-1)", names, "result.to_dense().numpy()")
 
 
 class PyTorchAutograd(PyTorch):

@@ -237,7 +237,7 @@ def write_json(run, path):
 
 def write_csv(run, path):
     names = sorted({name for r in run["cells"] for name in r.get("ns", {}) if name != OURS})
-    fields = ["op", "dtype", "shape", "axis", "in_place", "threads", "status", OURS, f"{OURS}_q1"]
+    fields = ["op", "dtype", "shape", "axis", "in_place", "kind", "threads", "status", OURS, f"{OURS}_q1"]
     fields += [f"{OURS}_q3", "best_peer", "ratio", "limit", "share_of_limit", "limit_set_by", "target_met"]
     fields += ["scaling", *names]
     with path.open("w", newline="") as file:

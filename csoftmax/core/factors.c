@@ -56,7 +56,7 @@ static largest largest_of(const row *r)
         if (b == 0)
             continue;
         if (!isfinite(b) || !(a < INFINITY)) {
-            l.infinite += isfinite(a) ? b : b * exp(a);
+            l.infinite += isfinite(a) ? b : b * (a < 0 ? 0 : a);
             continue;
         }
         frexp(b, &exponent);
@@ -70,6 +70,29 @@ static largest largest_of(const row *r)
     return l;
 }
 
+/* e^r, abs(r) <= 0.4, by its series. Not libm's: that differs from system to system. */
+static double exp_of(double r)
+{
+    double sum = 1;
+    for (int k = 18; k > 0; k--)
+        sum = 1 + r / k * sum;
+    return sum;
+}
+
+/* log v, v > 0, less n ln2: 2 atanh((m - 1)/(m + 1)) for v = m 2^n, m in [sqrt(1/2), sqrt(2)]. */
+static double log_of(double v, int *n)
+{
+    double m = frexp(v, n), sum = 0;
+    if (m < 0x1.6a09e667f3bcdp-1) {
+        m *= 2;
+        --*n;
+    }
+    const double s = (m - 1) / (m + 1);
+    for (int k = 23; k > 0; k -= 2)
+        sum = sum * (s * s) + 1.0 / k;
+    return 2 * s * sum;
+}
+
 /* The term b e^a in units of the largest's power of two times e^(its a), rounded twice. */
 static double term_of(double a, double b, const largest *l)
 {
@@ -79,7 +102,7 @@ static double term_of(double a, double b, const largest *l)
     if (!(d > LEAST))
         return 0;
     const double n = rint(d * LOG2E), power = n + exponent - l->exponent;
-    return power < SHOWS ? 0 : mantissa * exp((d - n * LN2_HI) - n * LN2_LO + rest) * power_of((int)power);
+    return power < SHOWS ? 0 : mantissa * exp_of((d - n * LN2_HI) - n * LN2_LO + rest) * power_of((int)power);
 }
 
 static signed_log sum_of(const row *r)
@@ -96,8 +119,11 @@ static signed_log sum_of(const row *r)
     sum += low;
     if (sum == 0)
         return (signed_log){-INFINITY, 0};
-    const double m = two_sum(l.a, l.exponent * LN2_HI, &err);
-    return (signed_log){m + (log(fabs(sum)) + (l.exponent * LN2_LO + err)), sum > 0 ? 1 : -1};
+    int n;
+    const double log = log_of(fabs(sum), &n);
+    n += l.exponent;
+    const double m = two_sum(l.a, n * LN2_HI, &err);
+    return (signed_log){m + (log + (n * LN2_LO + err)), sum > 0 ? 1 : -1};
 }
 
 void csm_settle_sums(const csm_block *b, csm_dtype dtype, int layout)

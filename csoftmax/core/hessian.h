@@ -1,9 +1,9 @@
 /* Gradient and diagonal Hessian of the cross-entropy, as boosting wants them. The letters are those of losses.h.
    Includes nothing; needs losses.h before it. */
 
-/* s C p = e g; factor (1 - p) = factor - e per_e, for the max the sum of the others, which does not cancel: `own` is its
-   Hessian. */
-typedef struct { multiple_of_e g; vec per_e, top, own, factor, weight, floor; } hessian_job;
+/* s C p = e g and factor s C p = e h; 1 - p = 1 - e per_e, for the max the sum of the others, which does not cancel:
+   `own` is its Hessian. */
+typedef struct { multiple_of_e g, h; vec per_e, top, own, weight, floor; } hessian_job;
 
 /* The greater of w and the floor; a w that is subnormal is not made where it is the less. */
 CSM_INLINE vec raised(wide w, vec floor)
@@ -16,30 +16,32 @@ CSM_INLINE vec raised(wide w, vec floor)
 /* `per_e` is 1/S, `scale` is s C/S. */
 CSM_INLINE hessian_job hessian_of(batch k, const summary *a, wide weight, wide scale, wide per_e)
 {
-    const wide factor = w_set(k.b->hessian_factor);
-    const wide own = w_mul(w_mul(factor, w_mul(scale, w_of(a->top))), w_mul(a->rest, per_e));
+    const wide up = w_mul(w_set(k.b->hessian_factor), scale);
+    const wide own = w_mul(w_mul(up, w_of(a->top)), w_mul(a->rest, per_e));
     hessian_job j;
     j.g = multiple_by(scale);
-    j.per_e = w_round(w_mul(factor, per_e));
+    j.h = k.b->hessian_factor == 1 ? j.g : multiple_by(up);
+    j.per_e = w_round(per_e);
     j.top = a->top;
-    j.factor = v_set((real)k.b->hessian_factor);
     j.floor = v_set((real)k.b->hessian_floor);
     j.own = RARELY(a->any_tiny) ? raised(own, j.floor) : v_max(j.floor, w_round(own));
     j.weight = w_round(weight);
     return j;
 }
 
-/* factor s C p (1 - p) for v = s C p, raised to the floor. Where it is small it is either worth more than the floor, or
-   not made. */
-CSM_INLINE vec hessian_at(vec e, vec v, const hessian_job *j, int is_small)
+/* factor s C p (1 - p), raised to the floor. Where it is small it is either worth more than the floor, or not made. */
+CSM_INLINE vec hessian_at(vec e, const hessian_job *j, int is_small)
 {
     const vec seen = V_FUSED ? e : v_max(v_mul(j->top, v_set(NEAR_TINY)), e);   /* the product may be subnormal */
-    const vec others = v_fnma(seen, j->per_e, j->factor);
+    const vec others = v_fnma(seen, j->per_e, v_set(1));
+    vec h;
     if (is_small) {
-        const vec shows = v_mul(v_div(j->floor, v_abs(v_mul(j->g.hi, j->factor))), v_set((real)0.75));
-        v = times_small_e(v_drop(v_lt(e, shows), e), &j->g);
+        const vec shows = v_mul(v_div(j->floor, v_abs(j->h.hi)), v_set((real)0.75));
+        h = times_small_e(v_drop(v_lt(e, shows), e), &j->h);
+    } else {
+        h = times_e(e, &j->h);
     }
-    return v_pick(v_eq(e, j->top), j->own, v_max(j->floor, v_mul(v, others)));
+    return v_pick(v_eq(e, j->top), j->own, v_max(j->floor, v_mul(h, others)));
 }
 
 /* s abs(p - t) for y = s (p - t). */
@@ -53,12 +55,11 @@ CSM_INLINE void hessian_vectors(batch k, const strand *p, ptrdiff_t i, int count
 {
     EACH(u, count) {
         const hessian_job *j = all + owner(k, u);
-        const vec v = is_small ? times_small_e(e[u], &j->g) : times_e(e[u], &j->g);
-        vec g = v;
+        vec g = is_small ? times_small_e(e[u], &j->g) : times_e(e[u], &j->g);
         if (what & DENSE)
-            g = add_dense(coefficient(k, p, i, u, whole, what), v_sub(v_set(0), j->weight), v, e[u], j->g.least,
+            g = add_dense(coefficient(k, p, i, u, whole, what), v_sub(v_set(0), j->weight), g, e[u], j->g.least,
                           is_small);
-        const vec h = k.b->residual ? v_max(j->floor, residual_of(g, j->weight)) : hessian_at(e[u], v, j, is_small);
+        const vec h = k.b->residual ? v_max(j->floor, residual_of(g, j->weight)) : hessian_at(e[u], j, is_small);
         store_at(k, p->h, i, u, p->hs, whole, h);
         store_at(k, p->y, i, u, p->ys, whole, g);
     }
@@ -70,7 +71,7 @@ CSM_INLINE void hessian_step(batch k, const strand *p, ptrdiff_t i, int count, i
 {
     vec e[4], least[4];
     EACH(u, count) e[u] = load_at(k, p->y, i, u, p->ys, whole, INFINITY);
-    EACH(u, count) least[u] = all[owner(k, u)].g.least;
+    EACH(u, count) least[u] = v_max(all[owner(k, u)].g.least, all[owner(k, u)].h.least);
     if (__builtin_expect(any_below(k, e, least, count), 0))
         hessian_vectors(k, p, i, count, whole, e, all, what, 1);
     else

@@ -368,6 +368,10 @@ GRAD_HESS = tuple(f"grad_hess, {rule}" for rule in HESSIANS)
 OPTIONAL = tuple(f"{kind}, {option}" for kind, option in LOSSES)
 
 
+FINITE = tuple(family for family in FAMILIES if family != "masked")
+"""Of rows whose divergence from others is finite."""
+
+
 def plan(variant, dtype):
     """The batches that show the accuracy of a variant."""
     if variant in REDUCED:
@@ -389,7 +393,7 @@ def plan(variant, dtype):
     if variant in ("logsumexp", "logsumexp, b"):
         temperatures = ()
     if variant == "kl_divergence":
-        families = tuple(family for family in FAMILIES if family != "masked")
+        families = FINITE
         lengths = tuple(n for n in lengths if n in FEW_LENGTHS or n == 1000)
     return [*(batch(dtype, n, families=families) for n in lengths),
             *(batch(dtype, n, t, families) for n in few for t in temperatures)]

@@ -10,16 +10,30 @@
 typedef struct { shift s; vec D, D_lo; multiple_of_e a; } entropy_job;
 
 /* Exponentials are computed again: y may be x. Where d - D is small beside 1, e is not: their product is normal. */
+CSM_INLINE vec slope_in(vec x, const entropy_job *j, const temper *t, int unit)
+{
+    const vec e = v_exp(x, &j->s, t, unit);
+    const vec d = v_keep(v_ne(e, v_set(0)), v_sub(v_sub(drop(j->s.m, x, t, unit), j->D), j->D_lo));
+    const vec v = v_mul(e, d), size = v_abs(v);
+    const vec y = RARELY(m_any(v_lt(size, j->a.least))) ? times_small_e(size, &j->a) : times_e(size, &j->a);
+    return v_pick(v_lt(v, v_set(0)), v_sub(v_set(0), y), y);
+}
+
+/* Inlined wherever they are used these would be a twentieth of the library. */
+static CSM_SHARED vec slope_unit(vec x, const entropy_job *j)
+{
+    const temper one = unit_temper();
+    return slope_in(x, j, &one, 1);
+}
+
+static CSM_SHARED vec slope_any(vec x, const entropy_job *j, const temper *t) { return slope_in(x, j, t, 0); }
+
 CSM_INLINE void entropy_step(batch k, const strand *p, ptrdiff_t i, int count, int whole, const entropy_job *all)
 {
     EACH(u, count) {
         const entropy_job *j = all + owner(k, u);
-        const vec x = load_at(k, p->x, i, u, p->xs, whole, -INFINITY), e = v_exp(x, &j->s, k.t, k.unit);
-        const vec d = v_keep(v_ne(e, v_set(0)), v_sub(v_sub(drop(j->s.m, x, k.t, k.unit), j->D), j->D_lo));
-        const vec v = v_mul(e, d);
-        vec y = v_abs(v);
-        y = RARELY(m_any(v_lt(y, j->a.least))) ? times_small_e(y, &j->a) : times_e(y, &j->a);
-        store_at(k, p->y, i, u, p->ys, whole, v_pick(v_lt(v, v_set(0)), v_sub(v_set(0), y), y));
+        const vec x = load_at(k, p->x, i, u, p->xs, whole, -INFINITY);
+        store_at(k, p->y, i, u, p->ys, whole, k.unit ? slope_unit(x, j) : slope_any(x, j, k.t));
     }
 }
 

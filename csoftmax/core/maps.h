@@ -120,10 +120,8 @@ CSM_INLINE void log_softmax_body(batch k)
     const int any_tiny = logarithms_of(k, j);
     if (V_LANES > 1 && k.along && !k.stays && !k.cached && k.b->y != k.b->x)
         stream_log_softmax(k, j);
-    else if (RARELY(any_tiny))
-        log_softmax_pass(k, j, 1);
     else
-        log_softmax_pass(k, j, 0);
+        log_softmax_pass(k, j, any_tiny);
 }
 
 /* r = m/T + L; where m is infinite, m, unless the row holds a NaN. */

@@ -157,11 +157,6 @@ def as_mask(where):
     return mask
 
 
-def rows_of(shape, axes):
-    """A shape without some of its axes."""
-    return tuple(n for i, n in enumerate(shape) if i not in axes)
-
-
 def axes_of(axis, ndim):
     """An axis argument (int, tuple or None) as a tuple of non-negative ints. A 0-d array counts as one class."""
     if axis is None:
@@ -183,19 +178,6 @@ def one_axis(axis, ndim):
     if axis is None or isinstance(axis, tuple):
         raise TypeError(f"axis must be one int here, got {axis!r}")
     return axes_of(axis, ndim)
-
-
-def kept_shape(shape, axes):
-    """A shape whose class axes have length 1."""
-    return tuple(1 if i in axes else n for i, n in enumerate(shape))
-
-
-def classes_last(a, axes):
-    """A view of `a` with `axes` moved behind the others; of a 0-d array, with one axis."""
-    if a.ndim == 0:
-        return a.reshape(1)
-    rows = [i for i in range(a.ndim) if i not in axes]
-    return a.transpose(*rows, *axes)
 
 
 def as_labels(labels, name):

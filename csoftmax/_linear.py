@@ -7,8 +7,8 @@ import math
 
 import numpy as np
 
-from csoftmax import _arrays, _losses
-from csoftmax._losses import cross_entropy
+from csoftmax import _arrays
+from csoftmax._core import cross_entropy
 
 _ROWS, _CHUNK = 1024, 2**23  # a chunk has so many rows, or so many bytes if that is more rows, ...
 _MEMORY, _PART = 2**26, 8  # ... but takes, with its tiles, at most so many bytes, or this part of all the logits
@@ -250,6 +250,25 @@ def _slices(length, step):
     return (slice(start, min(start + step, length)) for start in range(0, length, step))
 
 
+def _target_operands(target, shape, ignore_index):
+    """The target of logits of a shape as arrays: labels, of a pair with their prob; or probabilities g."""
+    if ignore_index is not None:
+        ignore_index = _arrays.as_index(ignore_index, "ignore_index")
+    rows = shape[:-1]
+    if isinstance(target, tuple):
+        index, prob, ignore_index = _arrays.as_pair(target, shape, rows, ignore_index)
+        return {"target": index, "prob": prob, "ignore_index": ignore_index}
+    a = _arrays.plain(target, "target")
+    if a.ndim == len(rows):
+        what = f"logits of shape {shape} has rows of shape {rows}"
+        labels = _arrays.broadcast(_arrays.as_labels(a, "target"), rows, "target", what)
+        return {"target": labels, "ignore_index": ignore_index}
+    if a.shape != shape:
+        _arrays.refuse_target(a, "target", shape, rows, "logits")
+    _arrays.check_no_ignored(ignore_index)
+    return {"g": _arrays.as_array(a, "target")}
+
+
 def _indices(labels, logits, ignore_index, in_pair):
     """The labels as int64 in memory that no other thread can change, those to ignore as _IGNORED.
 
@@ -290,8 +309,9 @@ class _Batch:
         self.rows, self.count, self.classes = rows, math.prod(rows), classes
         shape = *rows, classes  # of the logits: what the target must suit
         logits = np.ndarray(shape, np.float32, bytes(4), strides=[0] * len(shape))
-        _losses.check_classes(logits, f"logits of shape {shape}")
-        _, operands = _losses.target_operands(target, logits, (len(rows),), ignore_index)
+        if classes == 0:
+            _arrays.check_classes(shape, rows, "logits")
+        operands = _target_operands(target, shape, ignore_index)
         self.is_pair, self.by_label = "prob" in operands, False
         self.divisor, self.total = None, 0.0
         self.ignore_index, valid = operands.get("ignore_index"), None
@@ -299,9 +319,10 @@ class _Batch:
             self.targets = (operands["g"].reshape(self.count, classes),)
         else:
             valid = self._take_labels(logits, **operands)
-        self.sample_weight = _losses.sample_weight_for(sample_weight, rows)
-        if self.sample_weight is not None:
-            self.sample_weight = self.sample_weight.reshape(self.count)
+        self.sample_weight = None
+        if sample_weight is not None:
+            weights = _arrays.as_doubles(sample_weight, "sample_weight")
+            self.sample_weight = _arrays.over_rows(weights, rows, "sample_weight").reshape(self.count)
         self.temperature = _arrays.temperature_for(temperature, rows)
         if isinstance(self.temperature, np.ndarray):
             self.temperature = self.temperature.reshape(self.count)
@@ -327,7 +348,7 @@ class _Batch:
         numbers = np.arange(chosen.start, chosen.stop) if isinstance(chosen, slice) else chosen
         return self.where[np.unravel_index(numbers, self.rows)]
 
-    def _take_labels(self, logits, target, name, ignore_index, prob=None):
+    def _take_labels(self, logits, target, ignore_index, prob=None):
         """Check and copy the labels; True for rows that have one."""
         labels = _indices(target, logits, ignore_index, prob is not None)
         self.by_label = prob is None

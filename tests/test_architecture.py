@@ -209,8 +209,7 @@ MODULES_KNOW = {
     "__init__": {"_core", "_control", "_linear"},
     "__main__": set(),
     "_control": {"_arrays", "_core"},
-    "_losses": {"_arrays", "_core"},
-    "_linear": {"_arrays", "_control", "_losses"},
+    "_linear": {"_arrays", "_core"},
     "_arrays": set(),
 }
 

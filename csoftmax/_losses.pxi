@@ -219,11 +219,7 @@ cdef compute_loss(object logits, object target, object axis, object weight, obje
             y = place.array
         if not put_whole(&f, &c.y, y):
             changed("out")
-    if c.reduction == CSM_NONE:
-        r = cnp.PyArray_EMPTY(f.rows, <cnp.npy_intp *>f.shape, real_type(&f), 0)
-        put_rows(&f, &c.r, r)
-    else:
-        c.loss = &loss
+    r = place_losses(&f, &loss)
     go(&f, "target" if not c.slots else "target[0]")
     result = scalar_like(x, loss) if r is None else r if f.rows else r[()]
     return (result, finish(y, out, place)) if return_grad else result
@@ -290,6 +286,17 @@ cdef int take_loss_options(csm_call *c, object label_smoothing, object z_loss, o
         label_smoothing, z_loss, softcap, reduction, normalizer
     )
     return 0
+
+
+cdef inline ndarray place_losses(frame *f, double *loss):
+    """Have the losses reduced to `loss`, or written to a new array of one per row, which is returned."""
+    cdef ndarray r
+    if f.call.reduction != CSM_NONE:
+        f.call.loss = loss
+        return None
+    r = cnp.PyArray_EMPTY(f.rows, <cnp.npy_intp *>f.shape, real_type(f), 0)
+    put_rows(f, &f.call.r, r)
+    return r
 
 
 cdef int take_focal(csm_call *c, object focal_gamma) except -1:
@@ -473,11 +480,7 @@ cdef compute_divergence(object p_logits, object q_logits, object axis, object te
             y = place.array
         if not put_whole(&f, &c.y, y):
             changed("out")
-    if c.reduction == CSM_NONE:
-        r = cnp.PyArray_EMPTY(f.rows, <cnp.npy_intp *>f.shape, real_type(&f), 0)
-        put_rows(&f, &c.r, r)
-    else:
-        c.loss = &loss
+    r = place_losses(&f, &loss)
     go(&f, None)
     result = (float64(loss) if c.dtype == CSM_F64 else float32(loss)) if r is None else r if f.rows else r[()]
     return (result, finish(y, out, place)) if return_grad else result

@@ -119,8 +119,8 @@ def logsumexp(a, axis=None, b=None, keepdims=False, return_sign=False, *, where=
         Within 2 ULP of the largest of abs(max), log(sum(exp(a - max))) and the result. -inf of nothing and of -inf
         alone, +inf if there is one and no NaN. With an array `b`, within 2 ULP of the largest of abs(max),
         abs(log(t)) and t/abs(s), s being the sum over ``exp(max)`` and t that of ``abs(b) * exp(a - max)``; NaN where
-        the sum is negative, unless `return_sign`. With one positive number `b`,
-        the result without it plus log(b), within 3 ULP of the largest of these terms.
+        the sum is negative, unless `return_sign`. With one positive number `b`, the result without it plus log(b),
+        within 3 ULP of the largest of these terms.
     sign : ndarray or scalar
         If `return_sign`: 1, 0, -1, or NaN where the sum is NaN; native, and of the dtype that the result has without
         `out`.
@@ -346,11 +346,10 @@ cdef compute_entropy_gradient(object logits, object axis, object temperature, ob
                               object dtype, object out):
     """The entropy of each row, and its gradient, for which `out` is."""
     cdef frame f
-    cdef Py_ssize_t[CSM_MAX_NDIM] kept
+    cdef Py_ssize_t[CSM_MAX_NDIM] shape
     cdef ndarray x = array_of(logits, "x"), y, r, t, mask
     cdef object target = None
-    cdef int i, kind, ndim
-    cdef Py_ssize_t *shape = f.shape
+    cdef int kind, ndim
     open_call(&f, CSM_ENTROPY, x, axis, True)
     t = take_temperature(&f, temperature)
     mask = take_where(&f, where)
@@ -365,11 +364,7 @@ cdef compute_entropy_gradient(object logits, object axis, object temperature, ob
             y = target.array
         if not put_whole(&f, &f.call.y, y):
             changed("out")
-    ndim = f.rows
-    if keepdims:
-        shape, ndim = kept, f.ndim
-        for i in range(ndim):
-            kept[i] = f.shape[f.place[i]] if f.place[i] < f.rows else 1
+    ndim = reduced_shape(&f, keepdims, shape)
     r = cnp.PyArray_EMPTY(ndim, <cnp.npy_intp *>shape, kind, 0)
     if not put(&f, &f.call.r, r, ndim, &f.place[0] if keepdims else &in_order[0], 0):
         changed("the entropy")

@@ -153,13 +153,13 @@ static ptrdiff_t rows_of_piece(const plan *p)
         return rows;
     const ptrdiff_t even = ceil_div(rows, (ptrdiff_t)p->threads * PIECES_PER_THREAD);
     const ptrdiff_t size = even > least ? even : least, most = size > 2 * ROW_GRAIN ? ROW_GRAIN : 1;
-    const ptrdiff_t grain = most > grain_of(p) ? most : grain_of(p);
+    const ptrdiff_t grain = most > p->grain ? most : p->grain;
     return ceil_div(size, grain) * grain;
 }
 
 static csm_status run_slices(plan *p)
 {
-    const ptrdiff_t fit = SLICE_ELEMENTS / work_of_row(p), rows = (fit > grain_of(p) ? fit : grain_of(p)) * p->threads;
+    const ptrdiff_t fit = SLICE_ELEMENTS / work_of_row(p), rows = (fit > p->grain ? fit : p->grain) * p->threads;
     for (p->begin = 0; p->begin < p->count; p->begin = p->end) {
         if (p->begin && p->call->poll) {
             csm_fpenv_leave(p->env);
@@ -250,9 +250,8 @@ static csm_status run_one_row(csm_call *c)
         .focal_gamma = c->focal_gamma, .focal_least = focal_least(c),
     };
     csm_table_of(c->dtype)->kernel[c->op][CSM_ALONG](&block);
-    if (c->loss) {
+    if (c->loss)
         *c->loss = csm_rounded(result.wide / divisor, c->dtype);
-    }
     if (c->r.data)
         csm_write(c->r.data, c->r.dtype, c->r.swapped, 0, &result, c->dtype, 1);
     return CSM_OK;
@@ -262,7 +261,7 @@ static csm_status run_one_row(csm_call *c)
 static csm_status run_rows(plan *p)
 {
     p->together = shares_rows(p);
-    p->threads = csm_threads_for(work_of(p), p->together ? PTRDIFF_MAX : ceil_div(p->count, grain_of(p)));
+    p->threads = csm_threads_for(work_of(p), p->together ? PTRDIFF_MAX : ceil_div(p->count, p->grain));
     const ptrdiff_t parts = p->together ? p->n / (CSM_PART * p->table->lanes) + 1 : 0;
     const ptrdiff_t bytes = p->together ? csm_times(p->threads + parts, CSM_EXCHANGE * sizeof(double))
                                         : csm_times(p->threads, p->stage_bytes);

@@ -72,7 +72,7 @@ CSM_INLINE void hessian_step(batch k, const strand *p, ptrdiff_t i, int count, i
     vec e[4], least[4];
     EACH(u, count) e[u] = load_at(k, p->y, i, u, p->ys, whole, INFINITY);
     EACH(u, count) least[u] = v_max(all[owner(k, u)].g.least, all[owner(k, u)].h.least);
-    if (__builtin_expect(any_below(k, e, least, count), 0))
+    if (RARELY(any_below(k, e, least, count)))
         hessian_vectors(k, p, i, count, whole, e, all, what, 1);
     else
         hessian_vectors(k, p, i, count, whole, e, all, what, 0);

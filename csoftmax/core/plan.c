@@ -83,6 +83,8 @@ static ptrdiff_t grain_for(const plan *p)
 {
     const ptrdiff_t each = p->call->op == CSM_JACOBIAN ? p->n : 1;      /* rows of a Jacobian go together */
     ptrdiff_t bytes = 0, grain = ROW_GRAIN;
+    if (p->layout == CSM_ACROSS)
+        return ROW_GRAIN;
     int beside = each > 1 && p->staged[Y] && p->run_axes > 1;
     for (int k = 0; k < WHERE; k++)
         if (p->staged[k]) {
@@ -91,8 +93,6 @@ static ptrdiff_t grain_for(const plan *p)
         }
     while (grain > 1 && grain * bytes > MOST_STAGE_BYTES)
         grain /= 2;
-    if (p->layout == CSM_ACROSS)
-        return ROW_GRAIN;
     return beside && (each > 1 || grain * csm_itemsize(p->call->dtype) >= CSM_LINE) ? grain * each : 1;
 }
 

@@ -45,7 +45,7 @@ typedef struct {
     int run_axes;                       /* axes of rows in a run: 1, or 2 of joined Jacobians */
     int layout;                         /* CSM_ALONG, CSM_ACROSS */
     int staged[OPERANDS];               /* operands that go through scratch */
-    ptrdiff_t grain;                    /* rows that go together where their numbers are adjacent; else 1 */
+    ptrdiff_t grain;                    /* threads take so many rows, or a multiple of that */
     ptrdiff_t stage_rows;               /* at most so many rows at a time */
     ptrdiff_t stage_bytes;              /* of scratch of one thread; PTRDIFF_MAX: more than there can be */
     ptrdiff_t slopes_at, mask_at;       /* where in it are slopes of capped logits, bytes of `where`; 0: nowhere */
@@ -77,17 +77,17 @@ static inline ptrdiff_t row_stride(const plan *p, int k)
 
 static inline ptrdiff_t class_stride(const plan *p, int k) { return p->classes.ndim ? p->classes.stride[k][0] : 0; }
 
+/* The stride of an operand along the last axis of classes. */
+static inline ptrdiff_t line_stride(const plan *p, int k)
+{
+    return p->classes.ndim ? p->classes.stride[k][p->classes.ndim - 1] : 0;
+}
+
 /* a b of numbers that are not negative; PTRDIFF_MAX, which no memory has, where it is more. */
 static inline ptrdiff_t csm_times(ptrdiff_t a, ptrdiff_t b)
 {
     ptrdiff_t product;
     return __builtin_mul_overflow(a, b, &product) ? PTRDIFF_MAX : product;
-}
-
-/* Its stride along the last axis of classes. */
-static inline ptrdiff_t line_stride(const plan *p, int k)
-{
-    return p->classes.ndim ? p->classes.stride[k][p->classes.ndim - 1] : 0;
 }
 
 static inline ptrdiff_t distance(ptrdiff_t stride) { return stride < 0 ? -stride : stride; }
@@ -117,8 +117,6 @@ static inline ptrdiff_t offset_of(ptrdiff_t index, int ndim, const ptrdiff_t *sh
 
 /* Threads take rows by this many, so that no two of them write to one cache line where rows are adjacent. */
 #define ROW_GRAIN 64
-
-static inline ptrdiff_t grain_of(const plan *p) { return p->grain; }
 
 /* Reads and checks all that is given per row; nothing has been written when it fails. */
 csm_status csm_take_rows(plan *p);

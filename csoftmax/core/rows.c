@@ -330,9 +330,8 @@ void csm_give_results(const plan *p)
     const csm_call *c = p->call;
     const ptrdiff_t size = csm_itemsize(c->dtype);
     const lines l = lines_of(p);
-    if (c->loss) {
+    if (c->loss)
         *c->loss = csm_rounded(mean_of(p->given.result, p->count, p->given.divisor), c->dtype);
-    }
     if (!c->r.data || p->given.result == c->r.data)
         return;
     for (ptrdiff_t i = 0; i * l.inner < p->count; i++)

@@ -12,7 +12,7 @@
 #define NEAR_TINY 0x1p-300   /* beside this the rounding errors of tiny numbers are normal numbers              */
 #define RANGE_BITS 1022      /* the least normal number is 2^-RANGE_BITS, ...                                  */
 #define FRACTION_BITS 52     /* ... and subnormal numbers are multiples of 2^-(RANGE_BITS + FRACTION_BITS)     */
-#define MOST_SCALE 0x1.fffffffffffffp1023/* of a gradient: times an exponential of 0 it is 0                    */
+#define MOST_SCALE 0x1.fffffffffffffp1023 /* of a gradient: times an exponential of 0 it is 0                    */
 #define T_POWERS 1000        /* powers of two by which T is brought near 1                                     */
 #define T_MAX INFINITY       /* any T                                                                         */
 

@@ -121,7 +121,7 @@ def test_the_greps_see_what_they_look_for():
 KNOWS = {
     "csoftmax.c": {"plan.h", "pool.h", "threads.h", "math/product.h"},
     "plan.c": {"plan.h"},
-    "factors.c": {"plan.h"},
+    "factors.c": {"plan.h", "math/double.h"},
     "rows.c": {"plan.h"},
     "stage.c": {"plan.h"},
     "plan.h": {"convert.h", "kernels.h", "labels.h", "fpenv.h"},
@@ -146,7 +146,7 @@ def known(name):
         return {"kernels.h", "isa/target.h", f"vec/{pair}.h", "engine.h"} | math
     if name == "engine.h":
         leaves = {other for other in CODE if other.endswith(".h") and "/" not in other}
-        functions = ("temper", "exp", "log1p", "underflow", "power")
+        functions = ("double", "temper", "exp", "log1p", "underflow", "power")
         return leaves - {"csoftmax.h", *KNOWS} | {f"math/{name}.h" for name in functions}
     return KNOWS.get(name, set())
 

@@ -1,4 +1,5 @@
 /* Everything written once over the vector layer, in the order it builds up. Included by the instances alone. */
+#include "math/double.h"
 #include "math/temper.h"
 #include "math/exp.h"
 #include "math/log1p.h"

@@ -1,13 +1,12 @@
 /* Sums of b e^a whose terms are of very different sizes, or not finite: one row after another, without overflow and
-   without losing a term that shows in the result. Few rows need it. Includes plan.h. */
+   without losing a term that shows in the result. Few rows need it. Includes plan.h, math/double.h. */
 #include "plan.h"
 
 #include <math.h>
+#include <stdint.h>
 #include <string.h>
+#include "math/double.h"
 
-/* ln2 as a number of 41 bits, so that its products with whole numbers of 12 are exact, and the rest. */
-#define LN2_HI 0x1.62e42fefa3000p-1  /* 0.69314718055966296 */
-#define LN2_LO 0x1.3de6af278ece6p-42  /* 2.8235290563031577e-13 */
 #define LOG2E 0x1.71547652b82fep0  /* 1.4426950408889634 */
 
 /* Terms so many powers of two below the largest do not show beside it, however many there are; and e^-3000 is below
@@ -34,15 +33,6 @@ static double two_sum(double a, double b, double *err)
     return s;
 }
 
-/* 2^k, abs(k) <= 1022. */
-static double power_of(int k)
-{
-    const uint64_t bits = (uint64_t)(1023 + k) << 52;
-    double a;
-    memcpy(&a, &bits, sizeof a);
-    return a;
-}
-
 /* The largest term, as m e^a 2^exponent, and the sum of those that are not finite; a is -inf if there is none. */
 typedef struct { double a, infinite; int exponent; } largest;
 
@@ -60,7 +50,7 @@ static largest largest_of(const row *r)
             continue;
         }
         frexp(b, &exponent);
-        const double size = a + exponent * LN2_HI;
+        const double size = a + exponent * LN2_37;
         if (size > most) {
             most = size;
             l.a = a;
@@ -70,27 +60,15 @@ static largest largest_of(const row *r)
     return l;
 }
 
-/* e^r, abs(r) <= 0.4, by its series. Not libm's: that differs from system to system. */
-static double exp_of(double r)
-{
-    double sum = 1;
-    for (int k = 18; k > 0; k--)
-        sum = 1 + r / k * sum;
-    return sum;
-}
-
-/* log v, v > 0, less n ln2: 2 atanh((m - 1)/(m + 1)) for v = m 2^n, m in [sqrt(1/2), sqrt(2)]. */
+/* log v = its result + n ln2, v > 0. */
 static double log_of(double v, int *n)
 {
-    double m = frexp(v, n), sum = 0;
+    double m = frexp(v, n);
     if (m < 0x1.6a09e667f3bcdp-1) {
         m *= 2;
         --*n;
     }
-    const double s = (m - 1) / (m + 1);
-    for (int k = 23; k > 0; k -= 2)
-        sum = sum * (s * s) + 1.0 / k;
-    return 2 * s * sum;
+    return log_near_1(m);
 }
 
 /* The term b e^a in units of the largest's power of two times e^(its a), rounded twice. */
@@ -102,7 +80,7 @@ static double term_of(double a, double b, const largest *l)
     if (!(d > LEAST))
         return 0;
     const double n = rint(d * LOG2E), power = n + exponent - l->exponent;
-    return power < SHOWS ? 0 : mantissa * exp_of((d - n * LN2_HI) - n * LN2_LO + rest) * power_of((int)power);
+    return power < SHOWS ? 0 : mantissa * exp_near_0((d - n * LN2_37) - n * LN2_REST, rest) * power_of((int)power);
 }
 
 static signed_log sum_of(const row *r)
@@ -122,8 +100,8 @@ static signed_log sum_of(const row *r)
     int n;
     const double log = log_of(fabs(sum), &n);
     n += l.exponent;
-    const double m = two_sum(l.a, n * LN2_HI, &err);
-    return (signed_log){m + (log + (n * LN2_LO + err)), sum > 0 ? 1 : -1};
+    const double m = two_sum(l.a, n * LN2_37, &err);
+    return (signed_log){m + (log + (n * LN2_REST + err)), sum > 0 ? 1 : -1};
 }
 
 void csm_settle_sums(const csm_block *b, csm_dtype dtype, int layout)

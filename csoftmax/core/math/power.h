@@ -1,46 +1,25 @@
 /* r^gamma of numbers in [0, 1], and what focal losses make of it. Includes nothing; needs kernels.h, math/product.h, a
-   vector header and its accumulator, math/temper.h and math/underflow.h before it.
+   vector header and its accumulator, math/double.h and math/underflow.h before it.
 
    log r = n ln2 + log m with m in [sqrt(1/2), sqrt(2)], absolutely right to 2^-53, times gamma as hi + lo: r^gamma is
-   within 2 (1 + gamma) 2^-53 of itself. libm is not called: its results differ from one to the next. */
-
-/* log m = 2 atanh(s), s = (m - 1)/(m + 1). */
-CSM_INLINE double log_near_1(double m)
-{
-    const double s = (m - 1) / (m + 1), z = s * s;
-    double sum = 0;
-    for (int k = 25; k > 1; k -= 2)
-        sum = (sum + 1.0 / k) * z;
-    return 2 * (s + s * sum);
-}
-
-/* e^(t + rest), abs(t) <= 0.35. */
-CSM_INLINE double exp_near_0(double t, double rest)
-{
-    double sum = 1;
-    for (int k = 15; k > 1; k--)
-        sum = 1 + t / k * sum;
-    const double above = t * sum;
-    return 1 + (above + rest * (1 + above));
-}
+   within 2 (1 + gamma) 2^-53 of itself. */
 
 /* r^gamma of r in [0, 1], gamma > 0; rounded twice where that is below the normal range. */
 static CSM_SHARED double power_in(double r, double gamma)
 {
-    const double ln2_hi = 0x1.62e42fefa0000p-1, ln2_lo = 0x1.cf79abc9e3b3ap-40;     /* 37 bits, and the rest */
     if (!(r >= power_of(-1022)))
         return r == r ? 0 : r;
     int n = exponent_of(r);
     double m = r * power_of(-n / 2) * power_of(-n - -n / 2);
     if (m < 0.70710678118654752)
         m *= 2, n--;
-    const double high = n * ln2_hi, low = log_near_1(m) + n * ln2_lo;
+    const double high = n * LN2_37, low = log_near_1(m) + n * LN2_REST;
     const double log = high + low, log_rest = low - (log - high), product = gamma * log;
     if (product < -746)
         return 0;
     const double rest = gamma * log_rest + product_error(gamma, log, product);
     const int k = (int)(product * 1.4426950408889634 - 0.5);
-    return exp_near_0((product - k * ln2_hi) - k * ln2_lo, rest) * power_of(k / 2) * power_of(k - k / 2);
+    return exp_near_0((product - k * LN2_37) - k * LN2_REST, rest) * power_of(k / 2) * power_of(k - k / 2);
 }
 
 /* By what focal_gamma multiplies losses and gradients; the latter is about 2^-down. */

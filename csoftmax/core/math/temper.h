@@ -1,5 +1,5 @@
 /* Temperatures, and quotients by them that neither lose bits nor overflow on the way. Includes nothing; needs
-   math/product.h, a vector header and math/exp_<real>.h before it. */
+   math/product.h, math/double.h, a vector header and math/exp_<real>.h before it. */
 
 /* A temperature, made ready. T = T' 2^k with T' in [1/2, 1) below 1 and in [1, 2) from there on, so that neither
    scaling up first nor scaling down last overflows on the way to v/T. */
@@ -11,23 +11,6 @@ typedef struct {
     vec inv, inv_lo;    /* 1/T'                                             */
     vec near;           /* EXP_NEAR T'                                      */
 } temper;
-
-/* The n of a = f 2^n, f in [1/2, 1); -1022 of 0 and of subnormal numbers. */
-CSM_INLINE int exponent_of(double a)
-{
-    uint64_t u;
-    memcpy(&u, &a, sizeof u);
-    return (int)(u >> 52 & 0x7ff) - 1022;
-}
-
-/* 2^k, abs(k) <= 1022. */
-CSM_INLINE double power_of(int k)
-{
-    const uint64_t u = (uint64_t)(1023 + k) << 52;
-    double a;
-    memcpy(&a, &u, sizeof a);
-    return a;
-}
 
 /* The first `bits` significant bits of a. */
 CSM_INLINE double leading_bits(double a, int bits)

@@ -283,32 +283,3 @@ void csm_convert(csm_lines to, csm_lines from, ptrdiff_t count, ptrdiff_t lines)
             convert_part(&to, to.data + i * to.stride, &from, from.data + i * from.stride, n);
         }
 }
-
-/* By bits: a branch would be foreseen as badly as a mask is random, and of a comparison gcc makes no vectors here. Any
-   byte of a mask but 0 is true. */
-#define HIDE(bits, many)                                                        \
-    for (ptrdiff_t i = 0; i < (many); i++, x += sizeof(bits)) {                 \
-        const unsigned char any = (unsigned char)*where++, one = any < 1 ? any : 1; \
-        bits a;                                                                 \
-        memcpy(&a, x, sizeof a);                                                \
-        a = hidden ^ ((a ^ hidden) & -(bits)one);                               \
-        memcpy(x, &a, sizeof a);                                                \
-    }
-
-#define HIDE_ALL(type, bits)                            \
-    do {                                                \
-        const type value = (type)v;                     \
-        bits hidden;                                    \
-        memcpy(&hidden, &value, sizeof hidden);         \
-        for (; count >= CHUNK; count -= CHUNK)          \
-            HIDE(bits, CHUNK)                           \
-        HIDE(bits, count)                               \
-    } while (0)
-
-void csm_hide(char *restrict x, csm_dtype dtype, const char *restrict where, ptrdiff_t count, double v)
-{
-    if (dtype == CSM_F32)
-        HIDE_ALL(float, uint32_t);
-    else
-        HIDE_ALL(double, uint64_t);
-}

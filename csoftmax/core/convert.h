@@ -50,7 +50,4 @@ static inline void csm_write(char *dst, csm_dtype to, int swapped, ptrdiff_t str
     csm_convert(far, near, count, 1);
 }
 
-/* v to those of `count` adjacent float32 or float64 where `where` is 0. */
-void csm_hide(char *x, csm_dtype dtype, const char *where, ptrdiff_t count, double v);
-
 #endif

@@ -18,6 +18,7 @@
 #include "softcap.h"
 #include "halves.h"
 #include "inrange.h"
+#include "hide.h"
 #include "turn.h"
 #include "transpose.h"
 #include "products.h"

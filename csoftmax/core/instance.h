@@ -144,6 +144,6 @@ const csm_table CSM_TABLE = {
         [CSM_LOG_JVP] = {log_jvp_along, log_jvp_across},
         [CSM_KL] = {kl_along, NULL},
     },
-    cap_logits, uncap_gradient, check_labels, transpose, reverse,
+    cap_logits, uncap_gradient, check_labels, transpose, hide, reverse,
     CONVERSIONS
 };

@@ -95,6 +95,7 @@ typedef struct {
     csm_check_labels *check_labels;
     void (*transpose)(void *to, ptrdiff_t ts, const void *from, ptrdiff_t fs, ptrdiff_t rows, ptrdiff_t n);
                                                 /* to[j ts + i] = from[i fs + j], i < rows, j < n */
+    void (*hide)(void *x, const char *where, ptrdiff_t n, double v);    /* x = v where the byte is 0 */
     void (*reverse)(void *to, const void *from, ptrdiff_t n);           /* to[n - 1 - i] = from[i] */
     csm_widen *widen[2];        /* of dtype CSM_F16 + i; NULL in the float64 instances */
     csm_narrow *narrow[2];

@@ -7,7 +7,7 @@
 #define STAGE_BYTES (32 * 1024)
 
 /* Rows that lie side by side are staged so unless ROW_GRAIN of them take more than this. */
-#define MOST_STAGE_BYTES (1024 * 1024)
+#define MOST_STAGE_BYTES (4 * 1024 * 1024)
 
 /* A class of a row takes no more bytes of scratch: four arrays, twice x for Jacobians, slopes, and its mask. */
 #define MOST_CLASS_BYTES 64
@@ -93,7 +93,7 @@ static ptrdiff_t grain_for(const plan *p)
         }
     while (grain > 1 && grain * bytes > MOST_STAGE_BYTES)
         grain /= 2;
-    return beside && (each > 1 || grain * csm_itemsize(p->call->dtype) >= CSM_LINE) ? grain * each : 1;
+    return beside && (each > 1 || grain * csm_itemsize(p->call->dtype) >= CSM_LINE / 4) ? grain * each : 1;
 }
 
 /* Across where the rows of x are adjacent, and its classes are not, if there are enough rows and their scratch is small
@@ -160,9 +160,8 @@ static void join_jacobians(plan *p)
     }
 }
 
-/* Scratch of a thread: x and y share theirs, but for Jacobians; g and h have their own. So have slopes and `where`,
-   unless a row is so long that it is alone there: then slopes are computed twice, and a mask is used as it lies if it
-   can be. Where scratch holds ROW_GRAIN rows and more, it takes whole grains of them: no wide batch is cut. */
+/* Scratch of a thread: x and y share theirs, but for Jacobians; g, h and slopes have their own. So has `where`, unless
+   a row is so long that it is alone there and its mask can be used as it lies. Where scratch holds ROW_GRAIN rows and more, it takes whole grains of them: no wide batch is cut. */
 static void measure_stage(plan *p)
 {
     const int shared = p->staged[X] && p->staged[Y] && p->call->op != CSM_JACOBIAN;
@@ -186,7 +185,7 @@ static void measure_stage(plan *p)
         }
     const int is_long = p->layout == CSM_ALONG && numbers * size > STAGE_BYTES / 2;
     const int line = p->classes.ndim <= 1 && class_stride(p, WHERE) == 1;
-    const ptrdiff_t slopes = p->call->softcap != 0 && p->call->y.data && !is_long ? p->n * size : 0;
+    const ptrdiff_t slopes = p->call->softcap != 0 && p->call->y.data ? p->n * size : 0;
     const ptrdiff_t mask = p->call->where.data && !(is_long && line) ? p->n : 0;
     const ptrdiff_t row = numbers * size + slopes + mask;
     const ptrdiff_t fit = row ? (STAGE_BYTES - none * size) / row : 0, least = p->grain;

@@ -41,38 +41,39 @@ CSM_INLINE vec slope_of(const decay *j, vec v)
     return v_add(slope, v_fma(v, rest, v_mul_err(v, square, slope)));
 }
 
-/* Where a is small. */
-CSM_INLINE vec cap_near(vec size, vec a, vec *slope)
+/* Where a is small. w is at most 0.04: what `a` lacks of abs(x)/cap by rounding does not show. */
+CSM_INLINE vec cap_near(vec x, vec a, vec *slope)
 {
     const vec z = square_of(a), w = v_mul(z, tanh_p(z)), tanh = v_fnma(a, w, a);
     *slope = v_mul(v_fnma(tanh, tanh, v_set(1)), v_set(real_power(EXP_LIFT)));
-    return v_fnma(size, w, size);
+    return v_fnma(x, w, x);
 }
 
 /* Elsewhere; t is the temper of cap/2. */
-CSM_INLINE vec cap_far(vec size, vec cap, const temper *t, vec *slope)
+CSM_INLINE vec cap_far(vec x, vec cap, const temper *t, vec *slope)
 {
+    const vec size = v_abs(x);
     const shift s = shift_of(v_set(0), v_set(EXP_LIFT), t, 0);
     const vec lifted = v_exp(v_sub(v_set(0), size), &s, t, 0);
     const vec seen = v_drop(v_lt(lifted, v_set(NEAR_TINY)), lifted);    /* what shows beside 1 */
     const decay j = decay_of(v_mul(seen, v_set(real_power(-EXP_LIFT))));
     *slope = slope_of(&j, lifted);
-    return cap_quotient(&j, cap);
+    const vec u = cap_quotient(&j, cap), signed_u = v_pick(v_lt(x, v_set(0)), v_sub(v_set(0), u), u);
+    return v_pick(v_eq(x, v_set(-INFINITY)), x, signed_u);
 }
 
 CSM_INLINE vec capped(vec x, vec cap, const temper *t, vec *slope)
 {
-    const vec size = v_abs(x), a = v_mul(over_T(size, t, 0), v_set((real)0.5)), most = v_set((real)0.35);
-    vec u = cap_near(size, a, slope);
-    if (m_any(v_lt(most, a)) || m_any(v_ne(a, a))) {
-        vec far_slope;
-        const vec far = cap_far(size, cap, t, &far_slope);
-        const mask near = v_le(a, most);
-        u = v_pick(near, u, far);
-        *slope = v_pick(near, *slope, far_slope);
-    }
-    u = v_pick(v_lt(x, v_set(0)), v_sub(v_set(0), u), u);
-    return v_pick(v_eq(x, v_set(-INFINITY)), x, u);
+    const vec half = v_mul(t->inv, v_set((real)0.5)), most = v_set((real)0.35);
+    const vec a = v_mul(v_mul(v_mul(v_abs(x), t->grow), half), t->shrink);
+    const vec u = cap_near(x, a, slope);
+    if (!m_any(m_or(v_lt(most, a), v_ne(a, a))))
+        return u;
+    vec far_slope;
+    const mask near = v_le(a, most);
+    const vec far = cap_far(x, cap, t, &far_slope);
+    *slope = v_pick(near, *slope, far_slope);
+    return v_pick(near, u, far);
 }
 
 CSM_INLINE void cap_part(elem *x, elem *slopes, ptrdiff_t lanes, vec cap, const temper *t)

@@ -127,10 +127,8 @@ static pieces pieces_of(const plan *p, ptrdiff_t rows)
 /* v to the classes of operand k, where the kernel has it, that take no part. */
 static void hide_classes(const plan *p, int k, char *at, const char *where, ptrdiff_t rows, double v)
 {
-    const csm_dtype dtype = p->call->dtype;
-    const ptrdiff_t size = csm_itemsize(dtype);
     pieces a = pieces_of(p, rows);
-    ptrdiff_t step = a.step * size;
+    ptrdiff_t step = a.step * csm_itemsize(p->call->dtype);
     if (!p->staged[k] && p->layout == CSM_ACROSS) {
         step = class_stride(p, k);
     } else if (!p->staged[k]) {
@@ -138,10 +136,10 @@ static void hide_classes(const plan *p, int k, char *at, const char *where, ptrd
         step = row_stride(p, k);
     }
     for (ptrdiff_t i = 0; i < a.lines; i++)
-        csm_hide(at + i * step, dtype, where + i * a.step, a.count, v);
+        p->table->hide(at + i * step, where + i * a.step, a.count, v);
 }
 
-/* Caps logits, and writes their slopes unless `slopes` is NULL; or takes their gradient back by these. */
+/* Caps logits, and writes their slopes unless `slopes` is NULL; or multiplies their gradient by these. */
 static void cap_classes(const plan *p, char *near, char *slopes, ptrdiff_t rows, int back)
 {
     const pieces a = pieces_of(p, rows);
@@ -152,22 +150,6 @@ static void cap_classes(const plan *p, char *near, char *slopes, ptrdiff_t rows,
             p->table->uncap(near + i * step, by, a.count);
         else
             p->table->cap(near + i * step, by, a.count, p->call->softcap);
-    }
-}
-
-/* Takes the gradient of a row back whose slopes have no room: from its logits, read again. */
-static void uncap_long_row(const plan *p, char *near, char *far)
-{
-    enum { PIECE = 512 };
-    double x[PIECE], slopes[PIECE];
-    const csm_array *a = &p->operand[X];
-    const csm_dtype dtype = p->call->dtype;
-    const ptrdiff_t step = class_stride(p, X), size = csm_itemsize(dtype);
-    for (ptrdiff_t i = 0; i < p->n; i += PIECE) {
-        const ptrdiff_t count = p->n - i < PIECE ? p->n - i : PIECE;
-        csm_read(x, dtype, far + i * step, a->dtype, a->swapped, step, count);
-        p->table->cap(x, slopes, count, p->call->softcap);
-        p->table->uncap(near + i * size, slopes, count);
     }
 }
 
@@ -285,10 +267,8 @@ void csm_stage_out(const plan *p, char *scratch, char *const far[], char *const 
     const char *const where = c->where.data ? mask_of(p, scratch, far) : NULL;
     if (where && results && c->op != CSM_LOGSUMEXP_B)
         fill_empty_rows(p, where, at[G], results, first, rows);
-    if (c->softcap != 0 && at[Y] && p->slopes_at)
+    if (c->softcap != 0 && at[Y])
         cap_classes(p, at[Y], scratch + p->slopes_at, rows, 1);
-    else if (c->softcap != 0 && at[Y])
-        uncap_long_row(p, at[Y], far[X]);
     if (where && at[Y] && (is_loss(c) || any_nan(p, at[Y], rows)))
         hide_classes(p, Y, at[Y], where, rows, c->op == CSM_LOG_SOFTMAX ? -HUGE_VAL : 0);
     if (p->staged[Y] && p->run_axes > 1)

@@ -1,0 +1,19 @@
+/* Classes that take no part. Includes nothing; needs a vector header before it. */
+
+/* Numbers per turn of a loop: a constant, for gcc's -O2 makes vectors of no other loop. */
+enum { HIDDEN_AT_ONCE = 64 };
+
+/* By a choice rather than a branch, which would be foreseen as badly as a mask is random. */
+#define HIDE(count)                                     \
+    for (ptrdiff_t i = 0; i < (count); i++)             \
+        x[i] = where[i] ? x[i] : v;
+
+/* v to those of n adjacent numbers whose byte in `where` is 0. */
+static void hide(void *numbers, const char *restrict where, ptrdiff_t n, double value)
+{
+    elem *restrict x = numbers;
+    const real v = (real)value;
+    for (; n >= HIDDEN_AT_ONCE; n -= HIDDEN_AT_ONCE, x += HIDDEN_AT_ONCE, where += HIDDEN_AT_ONCE)
+        HIDE(HIDDEN_AT_ONCE)
+    HIDE(n)
+}

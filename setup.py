@@ -29,7 +29,7 @@ FLAGS = [
 ]
 if sys.platform == "linux" and platform.machine() == "x86_64":
     # By gcc's generic costs small calls take up to a quarter longer, rows of three classes up to a third
-    # (docs/decisions/0024).
+    # (docs/notes/compiler.md).
     FLAGS += ["-mtune=skylake", "-falign-functions=64"]
 DEBUG = os.environ.get("CSOFTMAX_DEBUG", "0") != "0"
 FLAGS += ["-O0", "-g", "-UNDEBUG"] if DEBUG else []

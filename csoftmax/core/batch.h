@@ -15,7 +15,7 @@
    `along`, `unit` (T = 1) and `width` are constants wherever these functions are inlined. */
 
 /* Up to so many classes rows along are turned into rows across, and up to MORE_CLASSES if there are many rows, of which
-   the last, fewer than a wide batch, take longer (docs/decisions/0033). */
+   the last, fewer than a wide batch, take longer (docs/notes/tiles.md). */
 enum { FEW_CLASSES = 48, MORE_CLASSES = V_LANES == 16 ? 88 : V_LANES == 8 ? 60 : 48 };
 
 /* Of vectors that stand side by side; without vectors there is no more than one. */
@@ -23,11 +23,11 @@ enum { WIDTH = V_LANES > 1 ? 4 : 1 };
 
 /* Bytes of an array, or of a row, of which the second-level cache holds three: larger arrays are fetched ahead; of
    longer rows it would lose what is to be written. And bytes of a row of which the first-level cache holds two and
-   those that are next (docs/decisions/0020). */
+   those that are next (docs/notes/memory.md). */
 enum { CACHED_ARRAY = 256 * 1024, SHORT_ROW = 16 * 1024 };
 
 /* Bytes of all arrays of which the last-level cache is likely to hold most: beyond, requests to memory are lost where
-   they come too fast (docs/decisions/0033). */
+   they come too fast (docs/notes/memory.md). */
 enum { LAST_CACHE = 20 << 20 };
 
 typedef struct {
@@ -60,7 +60,7 @@ CSM_INLINE batch batch_of(const csm_block *b, ptrdiff_t row, ptrdiff_t rows, con
 }
 
 /* The only row of a call, if it is short, unless it has a temperature. Its code is that of all rows without what there
-   is for more of them, for long ones and for teams: half the instructions (docs/decisions/0038). */
+   is for more of them, for long ones and for teams: half the instructions (docs/notes/small-calls.md). */
 enum { LONE_VECTORS = 16 };
 
 CSM_INLINE int is_lone(const csm_block *b)

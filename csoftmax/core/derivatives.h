@@ -1,5 +1,5 @@
 /* The products of rows of few classes, which go together or turned, and the kernels of all products.
-   Includes nothing; needs products.h, and what it needs, before it. Measured: docs/decisions/0009. */
+   Includes nothing; needs products.h, and what it needs, before it. Measured: docs/notes/products.md. */
 
 #define EACH_ROW(r) _Pragma("GCC unroll 16") for (int r = 0; r < V_LANES; r++)
 

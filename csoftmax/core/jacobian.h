@@ -1,7 +1,8 @@
 /* Jacobians of softmax from probabilities p, one after another: row i of that of p is -p_i p/T, and
    p_i (1 - p_i)/T on the diagonal, where 1 - p_i of a p_i above 1/2 is the sum of the others: subtraction would show
    the rounding of p_i. The block begins at row `first` of the first p; the p are xs apart.
-   Includes nothing; needs turn.h and derivatives.h, and what these need, before it. Measured: docs/decisions/0009. */
+   Includes nothing; needs turn.h and derivatives.h, and what these need, before it.
+   Measured: docs/notes/products.md. */
 
 /* The p above 1/2, NaN if there is none, and the sum of the others: what a diagonal needs. */
 typedef struct { vec top, rest; } peak;
@@ -145,7 +146,7 @@ CSM_INLINE ptrdiff_t roomy_rows(const csm_block *b)
 CSM_INLINE int fill_lanes(const csm_block *b) { return V_LANES > 1 && b->all_rows >= V_LANES * b->n; }
 
 /* The peaks of up to TILE_ROWS p of few classes, one number each. One p after another waits for its sum over lanes; and
-   whether one has a peak at all is foreseen half the time at best (docs/decisions/0024). */
+   whether one has a peak at all is foreseen half the time at best (docs/notes/products.md). */
 static void peaks_turned(elem *top, elem *rest, const elem *p, ptrdiff_t ps, ptrdiff_t rows, ptrdiff_t n)
 {
     elem tile[FEW_CLASSES * TILE_ROWS];
@@ -184,7 +185,7 @@ CSM_INLINE void jacobian_rows(const csm_block *b, int unit)
 }
 
 /* Few classes: V_LANES Jacobians at a time, a p a lane, n^2 vectors of them; turned into place.
-   FEW_SQUARE: classes up to which that is faster (docs/decisions/0009). */
+   FEW_SQUARE: classes up to which that is faster (docs/notes/products.md). */
 enum { FEW_SQUARE = 4, MOST_SQUARE = FEW_SQUARE * FEW_SQUARE * TILE_ROWS };
 
 /* A tile of p to a tile of Jacobians. */

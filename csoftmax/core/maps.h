@@ -99,7 +99,7 @@ CSM_INLINE void log_softmax_pass(batch k, const logarithm *j, int any_tiny)
 }
 
 /* A row that stays in no cache is written past all of them, by aligned vectors: a line that is stored into is read from
-   memory first (docs/decisions/0035). */
+   memory first (docs/notes/memory.md). */
 CSM_INLINE void stream_log_softmax(batch k, const logarithm *j)
 {
     const strand p = strand_of(k, 0);

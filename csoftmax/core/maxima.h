@@ -85,7 +85,7 @@ CSM_INLINE batch batch_after(batch k, int first, ptrdiff_t end, ptrdiff_t most, 
 }
 
 /* The largest logits of the next batch: what this one waits for meanwhile, its sums and their quotients, comes from
-   chains that leave the core idle (docs/decisions/0033). */
+   chains that leave the core idle (docs/notes/tiles.md). */
 CSM_INLINE void look_ahead(batch k)
 {
     if (k.next > 0)

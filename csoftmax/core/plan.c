@@ -161,7 +161,8 @@ static void join_jacobians(plan *p)
 }
 
 /* Scratch of a thread: x and y share theirs, but for Jacobians; g, h and slopes have their own. So has `where`, unless
-   a row is so long that it is alone there and its mask can be used as it lies. Where scratch holds ROW_GRAIN rows and more, it takes whole grains of them: no wide batch is cut. */
+   a row is so long that it is alone there and its mask can be used as it lies. Where scratch holds ROW_GRAIN rows and
+   more, it takes whole grains of them: no wide batch is cut. */
 static void measure_stage(plan *p)
 {
     const int shared = p->staged[X] && p->staged[Y] && p->call->op != CSM_JACOBIAN;

@@ -1,6 +1,6 @@
 /* The pool: workers wait for jobs that they may join. Includes cores.h, pool.h, fpenv.h. Holds its state.
 
-   Why they are not OpenMP's: docs/decisions/0031. */
+   Why they are not OpenMP's: docs/notes/threads.md. */
 #include "cores.h"
 #include "pool.h"
 #include "fpenv.h"
@@ -205,7 +205,7 @@ typedef struct {
 } sharing;
 
 /* The caller takes pieces from the first on, workers from the last on: what a thread wrote in one call, and has in its
-   cache, it is likely to get again in the next (docs/decisions/0031). */
+   cache, it is likely to get again in the next (docs/notes/threads.md). */
 static void take_pieces(job *j, int me)
 {
     sharing *const s = (sharing *)j;

@@ -10,8 +10,8 @@
    Sums over a row are those of p (g - c), or of g, and are divided by T at last: h = (g - c)/T has an error of its own.
    They are made four terms at a time in `real`, two where T is not 1, and of these in `wide`: a four is rounded by
    itself, so that the error does not grow with the row. Rows of few classes are summed in `real`, as a tree. Where such
-   a sum may have overflowed or lost terms to underflow it is made again, all in `wide`. Measured: docs/decisions/0009
-   and 0045. */
+   a sum may have overflowed or lost terms to underflow it is made again, all in `wide`.
+   Measured: docs/notes/products.md. */
 enum { VJP, LOG_JVP, LOG_VJP };
 
 /* Results of so many bytes are written past the caches, if at least `lines` cache lines of them are adjacent. */
@@ -232,7 +232,7 @@ static wide row_again(const product_job *j, const csm_block *b, ptrdiff_t row, v
 }
 
 /* Past the caches, the vector in which a row ends and the next begins is put together aside: a cache line that is
-   written in parts is read before (docs/decisions/0027). */
+   written in parts is read before (docs/notes/memory.md). */
 typedef struct {
     elem part[V_LANES];
     ptrdiff_t held;         /* entries of the first row; 0: there is no joint */

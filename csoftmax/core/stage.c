@@ -28,7 +28,7 @@ static csm_lines near_lines(const plan *p, int k, const matrix *m)
 }
 
 /* Numbers that lie side by side in the array and far apart in scratch, or the other way round: by tiles, whose lines
-   are those of the array (docs/decisions/0046). Masks are moved byte by byte. */
+   are those of the array (docs/notes/staging.md). Masks are moved byte by byte. */
 enum { TILE_LINES = 64, TILE_COUNT = 16 };
 
 static void convert_tile(const plan *p, int k, const matrix *m, int back)

@@ -101,7 +101,7 @@ CSM_INLINE void reduce_step(batch k, const strand *p, ptrdiff_t i, int count, in
 
 /* The second, and what is done with them. Exponentials are added in `wide`, four of a row at a time as far as the
    bounds allow: each rounding in `real` would cost a softmax half an ULP where one logit holds most of the sum
-   (docs/decisions/0002). Meanwhile other logits are fetched: this pass computes, the others move. */
+   (docs/notes/exp.md). Meanwhile other logits are fetched: this pass computes, the others move. */
 CSM_INLINE void exp_step(batch k, const strand *p, ptrdiff_t i, int count, int whole,
                          const shift *s, int what, const reduced *from, sums *sum)
 {
@@ -135,7 +135,7 @@ CSM_INLINE void exp_whole(batch k, const strand *p, ptrdiff_t i, int count, int 
 
 /* Of rows along, V_GROUP whole vectors at a time from the i-th on while there are so many before `end`; returns the
    next. The first half of some is under way while the second half of those before is computed: else the chains of one
-   step fill the core's window before those of the next are in it (docs/decisions/0033). */
+   step fill the core's window before those of the next are in it (docs/notes/exp.md). */
 CSM_INLINE ptrdiff_t exp_run(batch k, const strand *p, ptrdiff_t i, ptrdiff_t end, const shift *s, int what, sums *sum)
 {
     reduced now[V_GROUP], next[V_GROUP];

@@ -32,7 +32,7 @@
 #define OPTIMIZE(...) CSM_PRAGMA(GCC optimize(__VA_ARGS__, "no-math-errno", "no-trapping-math"))
 
 /* For the scalar kernels on x86, which only CPUs without AVX2 run there: a quarter less code, as fast but for Jacobians
-   (docs/decisions/0038); and what is chosen by a condition is computed after it, so that numbers below the normal range
+   (docs/notes/compiler.md). What is chosen by a condition is computed after it, so that numbers below the normal range
    are kept away from arithmetic. */
 #if defined(__x86_64__) && !defined(__clang__)
 #define SMALL_CODE CSM_PRAGMA(GCC optimize("Os", "no-math-errno", "trapping-math"))
@@ -41,7 +41,7 @@
 #endif
 
 /* The loops fill the registers by themselves: constants that gcc brings there ahead of them, and what it keeps there to
-   compute nothing twice, it spills (docs/decisions/0041). */
+   compute nothing twice, it spills (docs/notes/compiler.md). */
 #define FEW_REGISTERS OPTIMIZE("no-gcse", "no-move-loop-invariants")
 
 /* A condition that seldom holds: what depends on it is kept out of the way. */

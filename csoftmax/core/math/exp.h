@@ -11,7 +11,7 @@
 
        e^(x/T) 2^-n0 = 2^floor(n - n0) 2^(j/16) (1 + t + t^2 q(t)),   abs(t) <= ln2/32
 
-   With what a power lacks of 2^(j/16) added, that is faster and has two thirds of the error (docs/decisions/0015).
+   With what a power lacks of 2^(j/16) added, that is faster and has two thirds of the error (docs/notes/exp.md).
 
    Where abs(max/T) > EXP_NEAR, x - max is exact for every x whose exponential is not 0 (Sterbenz), and is taken.
 
@@ -85,7 +85,7 @@ CSM_INLINE int any_not_plain(const vec *v, int count, const shift *s, int each)
 /* The first half of exponentials, of x[u] for u < count. The shift is s[0] for all of them, or s[u] for each.
 
    A chain of twenty dependent operations is longer than a core looks ahead, so several vectors go through it step
-   by step, side by side: softmax of 4096 classes takes 0.22 instead of 0.26 ns per element (docs/decisions/0006).
+   by step, side by side: softmax of 4096 classes takes 0.22 instead of 0.26 ns per element (docs/notes/exp.md).
    `count` and `each` are constants. */
 CSM_INLINE void reduce_many(reduced *a, const vec *x, int count, const shift *s, int each, const temper *t, int unit)
 {

@@ -23,7 +23,7 @@ CSM_INLINE wide w_add(wide w, vec v)
 }
 
 /* In fours with the smaller errors of exponentials by table at T = 1, else in pairs: at T = 30000 a softmax of 70
-   classes was off by 3.03 of the 3 ULP allowed (docs/decisions/0026, 0033). */
+   classes was off by 3.03 of the 3 ULP allowed (docs/notes/exp.md). */
 CSM_INLINE wide w_add_four(wide w, vec a, vec b, vec c, vec d, int unit)
 {
     const vec ab = v_add(a, b), cd = v_add(c, d);

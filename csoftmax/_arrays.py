@@ -212,10 +212,9 @@ def as_pair(pair, shape, rows, ignore_index):
     return index, prob, ignore_index
 
 
-def check_no_ignored(ignore_index):
+def refuse_ignored(ignore_index):
     """Refuse an ignore_index, of rows that have probabilities and no index."""
-    if ignore_index not in (-100, None):
-        raise ValueError(f"ignore_index={ignore_index!r} has no meaning for target probabilities")
+    raise ValueError(f"ignore_index={ignore_index!r} has no meaning for target probabilities")
 
 
 def check_none_counts(kept, rows, ignore_index):
@@ -432,8 +431,8 @@ def check_out(out, shape, dtype, name="out"):
 
 
 def two_outs(out):
-    """The arrays for a gradient and a Hessian, or None for each."""
-    if not isinstance(out, tuple | list) or len(out) != 2:
+    """The arrays for a gradient and a Hessian, or None for each, of what is no tuple of two."""
+    if not isinstance(out, list) or len(out) != 2:
         raise TypeError("out must be a pair of arrays, (grad, hess)")
     return tuple(out)
 

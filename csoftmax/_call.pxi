@@ -363,7 +363,8 @@ cdef object take_target(frame *f, object target, object ignore_index, object nam
         if put_rows(f, &f.call.target, a):
             return a
     elif same_shape(f, a):
-        _arrays.check_no_ignored(ignore_index)
+        if ignore_index is not None and ignore_index != -100:
+            _arrays.refuse_ignored(ignore_index)
         a = array_of(a, name)
         if put_whole(f, &f.call.g, a):
             return a

@@ -265,7 +265,8 @@ def _target_operands(target, shape, ignore_index):
         return {"target": labels, "ignore_index": ignore_index}
     if a.shape != shape:
         _arrays.refuse_target(a, "target", shape, rows, "logits")
-    _arrays.check_no_ignored(ignore_index)
+    if ignore_index not in (-100, None):
+        _arrays.refuse_ignored(ignore_index)
     return {"g": _arrays.as_array(a, "target")}
 
 

@@ -242,7 +242,7 @@ cdef compute_hessian(object raw, object labels, object sample_weight, object hes
         grad = new_like(&f, &c.y, x, kind)
         hess = new_like(&f, &c.h, x, kind)
     else:
-        one, other = _arrays.two_outs(out)
+        one, other = out if type(out) is tuple and len(<tuple>out) == 2 else _arrays.two_outs(out)
         if (
             may_hold(one, x, kind) and may_hold(other, x, kind) and apart(other, x) and apart(one, other)
             and apart(one, s) and apart(other, s) and (not c.g.data or apart(one, kept) and apart(other, kept))

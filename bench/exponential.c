@@ -13,7 +13,7 @@ int main(void)
 {
     const int is_float = sizeof(real) == sizeof(float);
     const uint64_t vectors = (uint64_t)1 << (is_float ? 24 : 21), mask40 = ((uint64_t)1 << 40) - 1;
-    const temper t = temper_of(1);
+    const temp_consts t = temp_consts_of(1);
     const shift s = shift_of(v_set(0), v_set(0), &t, 1);
     double worst = 0, at = 0;
     for (uint64_t i = 0; i < vectors; i++) {

@@ -1,6 +1,6 @@
 /* ns per element of every kernel of one instance, one thread, in memory that is warm, or with -DCOLD (x86) in no cache:
    what a change of a kernel does, without Python and without the driver. Of the shapes below, or of one that is given:
-   rows, classes, and "across" for rows along axis 0. From the project's root, for avx512_f32:
+   rows, classes, and "cols" for rows along axis 0. From the project's root, for avx512_f32:
 
      cc -O2 -mtune=skylake -std=gnu11 -ffp-contract=off -fno-math-errno -fno-trapping-math \
         -DINSTANCE='"../csoftmax/core/isa/avx512_f32.c"' bench/kernels.c -lm -o /tmp/kernels && /tmp/kernels */
@@ -13,13 +13,13 @@
 
 static const char *const names[CSM_OPS] = {
     "softmax", "log_softmax", "logsumexp", "entropy", "selective", "logsumexp, b", "loss+grad", "soft+grad", "grad+hess",
-    "Jacobian", "vjp", "log_vjp", "log_jvp",
+    "Jacobian", "vjp", "log_vjp", "log_jvp", "KL",
 };
 typedef struct { ptrdiff_t rows, n; int layout; } shape;
 static const shape usual[] = {
-    {10000, 3, CSM_ALONG}, {10000, 10, CSM_ALONG}, {4096, 32, CSM_ALONG}, {4096, 100, CSM_ALONG}, {4096, 128, CSM_ALONG},
-    {64, 1000, CSM_ALONG}, {1024, 1000, CSM_ALONG}, {8, 4096, CSM_ALONG}, {8, 32000, CSM_ALONG},
-    {100000, 10, CSM_ACROSS},
+    {10000, 3, CSM_ROWS}, {10000, 10, CSM_ROWS}, {4096, 32, CSM_ROWS}, {4096, 100, CSM_ROWS}, {4096, 128, CSM_ROWS},
+    {64, 1000, CSM_ROWS}, {1024, 1000, CSM_ROWS}, {8, 4096, CSM_ROWS}, {8, 32000, CSM_ROWS},
+    {100000, 10, CSM_COLS},
 };
 
 static double seconds(void)
@@ -65,9 +65,9 @@ static double jacobian(ptrdiff_t rows, ptrdiff_t n, const elem *p)
 {
     const ptrdiff_t most = (1 << 28) / (ptrdiff_t)sizeof *p / n, all = rows * n < most ? rows * n : most;
     elem *y = calloc((size_t)(all * n), sizeof *y);
-    const csm_block b = {.rows = all, .n = n, .all_rows = all, .walked = all, .x = p, .y = y, .xs = n, .ys = n,
+    const csm_block b = {.rows = all, .n = n, .all_rows = all, .thread_rows = all, .x = p, .y = y, .xs = n, .ys = n,
                          .temperature = 1};
-    const double each = measure(CSM_TABLE.kernel[CSM_JACOBIAN][CSM_ALONG], &b, all);
+    const double each = measure(CSM_TABLE.kernel[CSM_JACOBIAN][CSM_ROWS], &b, all);
     free(y);
     return each;
 }
@@ -75,14 +75,14 @@ static double jacobian(ptrdiff_t rows, ptrdiff_t n, const elem *p)
 /* A line: every operation on one shape. */
 static void measure_shape(shape of)
 {
-    const ptrdiff_t rows = of.rows, n = of.n, size = rows * n, stride = of.layout == CSM_ALONG ? n : rows;
+    const ptrdiff_t rows = of.rows, n = of.n, size = rows * n, stride = of.layout == CSM_ROWS ? n : rows;
     elem *x = malloc((size_t)size * sizeof *x), *y = calloc((size_t)size, sizeof *y);
     elem *p = malloc((size_t)size * sizeof *p), *h = calloc((size_t)size, sizeof *h);
     ptrdiff_t *label = malloc((size_t)rows * sizeof *label);
-    double *r = malloc((size_t)rows * sizeof *r);
+    double *r = malloc(2 * (size_t)rows * sizeof *r);
     for (ptrdiff_t i = 0; i < size; i++)
         x[i] = (elem)((double)(rand() % 10000 - 5000) * 1e-3);
-    const csm_block to_p = {.rows = rows, .n = n, .all_rows = rows, .walked = rows, .x = x, .y = p, .xs = stride,
+    const csm_block to_p = {.rows = rows, .n = n, .all_rows = rows, .thread_rows = rows, .x = x, .y = p, .xs = stride,
                             .ys = stride, .temperature = 1};
     CSM_TABLE.kernel[CSM_SOFTMAX][of.layout](&to_p);
     for (ptrdiff_t i = 0; i < rows; i++)
@@ -90,16 +90,23 @@ static void measure_shape(shape of)
     printf("\n%8td %8td", rows, n);
     for (int op = 0; op < CSM_OPS; op++) {
         if (op == CSM_JACOBIAN) {
-            printf(" %11.3f", of.layout == CSM_ALONG ? jacobian(rows, n, p) : NAN);
+            printf(" %11.3f", of.layout == CSM_ROWS ? jacobian(rows, n, p) : NAN);
             continue;
         }
+        if (!CSM_TABLE.kernel[op][of.layout]) {
+            printf(" %11s", "");
+            continue;
+        }
+        const int takes_p = op == CSM_SOFT_CROSS_ENTROPY || op == CSM_LOGSUMEXP_B;
         const csm_block b = {
-            .rows = rows, .n = n, .all_rows = rows, .walked = rows, .x = op >= CSM_VJP ? p : x,
-            .g = op >= CSM_VJP ? x : op == CSM_SOFT_CROSS_ENTROPY ? p : NULL,
-            .y = op >= CSM_LOGSUMEXP && op <= CSM_SELECTIVE ? NULL : y, .h = op == CSM_GRAD_HESS ? h : NULL,
-            .xs = stride, .gs = stride, .ys = stride, .hs = stride, .r = r, .results = 1,
-            .label = op == CSM_SOFT_CROSS_ENTROPY ? NULL : label, .slots = 1, .keep = 1, .hessian_factor = 1,
-            .temperature = 1, .scale = 1 / (double)rows, .loss_scale = 1, .sums = op == CSM_CROSS_ENTROPY || op == CSM_SOFT_CROSS_ENTROPY,
+            .rows = rows, .n = n, .all_rows = rows, .thread_rows = rows, .x = op >= CSM_VJP ? p : x,
+            .g = op >= CSM_VJP ? x : takes_p ? p : NULL, .factors = op == CSM_LOGSUMEXP_B,
+            .y = op >= CSM_LOGSUMEXP && op <= CSM_LOGSUMEXP_B ? NULL : y, .h = op == CSM_GRAD_HESS ? h : NULL,
+            .xs = stride, .gs = stride, .ys = stride, .hs = stride, .r = r, .results = op == CSM_LOGSUMEXP_B ? 2 : 1,
+            .label = op == CSM_SOFT_CROSS_ENTROPY ? NULL : label, .slots = 1, .one_minus_eps = 1,
+            .hessian_factor = 1,
+            .temperature = 1, .scale = 1 / (double)rows, .loss_scale = 1,
+            .sums = op == CSM_CROSS_ENTROPY || op == CSM_SOFT_CROSS_ENTROPY || op == CSM_KL,
         };
         printf(" %11.3f", measure(CSM_TABLE.kernel[op][of.layout], &b, size));
     }
@@ -112,8 +119,8 @@ int main(int count, char **argument)
     for (int op = 0; op < CSM_OPS; op++)
         printf(" %11s", names[op]);
     if (count > 2) {
-        const int across = count > 3 && !strcmp(argument[3], "across");
-        measure_shape((shape){atol(argument[1]), atol(argument[2]), across ? CSM_ACROSS : CSM_ALONG});
+        const int cols = count > 3 && !strcmp(argument[3], "cols");
+        measure_shape((shape){atol(argument[1]), atol(argument[2]), cols ? CSM_COLS : CSM_ROWS});
     } else {
         for (size_t i = 0; i < sizeof usual / sizeof *usual; i++)
             measure_shape(usual[i]);

@@ -1,4 +1,4 @@
-"""The house stays as it was designed: who knows whom, what may stand where, what each part weighs.
+"""The architecture: which file includes which, what may stand where, how large each part is, how it is built.
 
 The first half reads the sources; the second compiles the core and reads the objects, or builds a copy of the
 tree with a compiler that only keeps a list.
@@ -46,7 +46,8 @@ INCLUDES = {
 """What each includes of the core, in order."""
 
 INSTANCES = [name for name in CODE if fnmatch(name, "isa/*.c")]
-ALGORITHMS = [name for name in INCLUDES["engine.h"] if "/" not in name]
+ALGORITHMS = [name for name in CODE if fnmatch(name, "kernels/*.h")]
+HEADERS = [name for name in CODE if name.endswith(".h")]
 
 
 def places(pattern, names=CODE):
@@ -63,7 +64,7 @@ ONLY_IN = {
     "assembly": (r"\basm\b|\b__asm", "fpenv.h"),
     "detection of CPUs": (r"\b__builtin_cpu_|cpuid|xgetbv|\bgetauxval\b", "dispatch.c"),
     "OpenMP": (r"#\s*pragma\s+omp\b|\bomp_|<omp\.h>|\b_OPENMP\b", "threads.h"),
-    "threads and forks": (r"\bpthread_|<pthread\.h>", "cores.h pool.c"),
+    "threads and forks": (r"\bpthread_|<pthread\.h>", "affinity.h pool.c"),
     "atomics": (r"\batomic_|\b_Atomic\b|<stdatomic\.h>", "pool.c threads.h"),
     "targets of compilation": (r"\b(push|pop)_options\b|\bGCC target\b|\battribute push\b", "isa/target.h"),
 }
@@ -92,12 +93,12 @@ FLOATING = r"(?<![a-zA-Z])b?f(loat)?(16|32|64)(?!\d)|\bfloat\b|\dp?[-+\d.]*f\b"
 INSTRUCTION_SETS = r"(?i)(?<![a-z])(avx|sse|neon|sve|[xyz]mm|x86|aarch64)|\bscalar\b"
 
 
-@pytest.mark.parametrize("name", ["engine.h", *ALGORITHMS])
+@pytest.mark.parametrize("name", ALGORITHMS)
 def test_algorithms_name_neither_dtype_nor_instruction_set(name):
-    """But for the numbers that are double whatever the dtype: of a block (kernels.h), and the parts of a `wide`."""
+    """But for the numbers that are double whatever the dtype: of a block (block.h), and the parts of an `acc`."""
     assert re.findall(INSTRUCTION_SETS, CODE[name]) == []
     assert re.search(FLOATING, CODE[name]) is None
-    assert re.findall(r"\bdouble\s+(?!scale\b|temperature\b|cap\b|\w+\[(W_SIZE|V_LANES)\]|\*)\S+", CODE[name]) == []
+    assert re.findall(r"\bdouble\s+(?!scale\b|temperature\b|cap\b|value\b|\w+\[(ACC_SIZE|V_LANES)\]|\*)\S+", CODE[name]) == []
 
 
 @pytest.mark.parametrize("name", [name for name in CODE if fnmatch(name, "math/*.h")])
@@ -116,45 +117,101 @@ def test_the_greps_see_what_they_look_for():
     assert not re.search(INSTRUCTION_SETS, "assert scalars, CSM_LOSSES, __m")
 
 
-# Who may know whom
+RETIRED = """
+    strand strip gist lone temper lift asks stays alive seat batch along across turned wide halves joint roomy doubtful
+    span sleeper
+"""
+
+
+@pytest.mark.parametrize("name", CODE)
+def test_no_identifier_has_a_retired_word(name):
+    words = {part.lower() for word in re.findall(r"[A-Za-z]\w*", CODE[name]) for part in word.split("_")}
+    assert words & set(RETIRED.split()) == set()
+
+
+def test_thresholds_stand_in_one_file():
+    """Numbers that choose how something is computed; not those of formats, dtypes and polynomials."""
+    allowed = r"(?!PHI_|CSM_UNSETTLED|KEEPS_|HAS_OPENMP|SHOWS|UP\b|KEEP_EXP|BUFFER_SIZE|CSM_MAX_NDIM|_POSIX|CSM_FPENV|count\b)"
+    pattern = rf"enum\s*{{\s*{allowed}\w+ = \(?\d|#define {allowed}[A-Z_]+ \(*(\(ptrdiff_t\))?\d"
+    files = [name for name in CODE if not fnmatch(name, "vec/*") and not fnmatch(name, "math/*_f??.h")]
+    assert places(pattern, [name for name in files if name != "csoftmax.h"]) == ["tuning.h"]
+
+
+# Who may include whom
 
 KNOWS = {
-    "csoftmax.c": {"plan.h", "pool.h", "threads.h", "math/product.h"},
-    "plan.c": {"plan.h"},
+    "run.c": {"plan.h", "pool.h", "threads.h", "tuning.h", "math/product.h"},
+    "plan.c": {"plan.h", "tuning.h"},
     "factors.c": {"plan.h", "math/double.h"},
     "rows.c": {"plan.h"},
-    "stage.c": {"plan.h"},
-    "plan.h": {"convert.h", "kernels.h", "labels.h", "fpenv.h"},
-    "convert.c": {"convert.h", "kernels.h"},
-    "labels.c": {"labels.h", "convert.h", "kernels.h"},
-    "dispatch.c": {"kernels.h"},
+    "staging.c": {"plan.h"},
+    "plan.h": {"convert.h", "block.h", "labels.h", "fpenv.h", "tuning.h"},
+    "convert.c": {"convert.h", "block.h", "tuning.h"},
+    "labels.c": {"labels.h", "convert.h", "block.h", "tuning.h"},
+    "dispatch.c": {"block.h"},
     "convert.h": {"csoftmax.h"},
     "labels.h": {"csoftmax.h"},
-    "kernels.h": {"csoftmax.h"},
-    "pool.c": {"cores.h", "pool.h", "fpenv.h"},
+    "block.h": {"csoftmax.h", "tuning.h"},
+    "pool.c": {"affinity.h", "pool.h", "fpenv.h", "tuning.h"},
     "pool.h": {"csoftmax.h"},
-    "threads.h": {"pool.h"},
+    "threads.h": {"pool.h", "tuning.h"},
 }
 
 
 def known(name):
     """What a file of the core may include of it."""
+    constants = re.compile(r"_b?f\d\d\.h$")
+    math = {other for other in CODE if fnmatch(other, "math/*.h")}
+    shared = {other for other in math if not constants.search(other)}
     if name in INSTANCES:
         pair = Path(name).stem
         other_dtypes = rf"_(?!{pair.split('_')[1]}\.)b?f\d\d\.h$"
-        math = {other for other in CODE if fnmatch(other, "math/*.h") and not re.search(other_dtypes, other)}
-        return {"kernels.h", "isa/target.h", f"vec/{pair}.h", "engine.h"} | math
-    if name == "engine.h":
-        leaves = {other for other in CODE if other.endswith(".h") and "/" not in other}
-        functions = ("double", "temper", "exp", "log1p", "underflow", "power")
-        return leaves - {"csoftmax.h", *KNOWS} | {f"math/{name}.h" for name in functions}
+        own = {other for other in math if not re.search(other_dtypes, other)}
+        return {"block.h", "isa/target.h", f"vec/{pair}.h", "kernels/table.h"} | own
+    if name in ALGORITHMS:
+        return set(ALGORITHMS) | {"block.h", "tuning.h", "vec/vec.h"} | shared
+    if name in math:
+        return shared | {"vec/vec.h"} | ({"block.h"} if name == "math/power.h" else set())
+    if name == "vec/vec.h":
+        return {"isa/target.h", "vec/scalar_f32.h", "vec/scalar_f64.h"} | math
+    if fnmatch(name, "vec/*.h"):
+        return {"isa/target.h", "math/product.h"}
     return KNOWS.get(name, set())
 
 
 @pytest.mark.parametrize("name", CODE)
 def test_includes(name):
     assert [other for other in INCLUDES[name] if other not in known(name)] == []
-    assert len(set(INCLUDES[name])) == len(INCLUDES[name])
+    assert name == "vec/vec.h" or len(set(INCLUDES[name])) == len(INCLUDES[name])
+
+
+def includes_in_a_circle(name, above=()):
+    return any(other in above or includes_in_a_circle(other, (*above, other)) for other in INCLUDES[name])
+
+
+@pytest.mark.parametrize("name", [name for name in CODE if not fnmatch(name, "vec/vec.h") and "_f" not in name])
+def test_includes_lead_one_way(name):
+    """But for the stand-in vectors of a header that is compiled alone."""
+    if "vec/vec.h" not in all_included(name):
+        assert not includes_in_a_circle(name)
+    assert name not in set().union(*(all_included(other) for other in INCLUDES[name] if other != "vec/vec.h"), set())
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_a_header_compiles_alone(name, tmp_path):
+    source = tmp_path / "alone.c"
+    source.write_text(f'#include "{CORE / name}"\n')
+    flags = [flag for flag in flags_of_setup() if flag.startswith("-std")] + ["-fsyntax-only", "-Wall", "-Werror"]
+    flags += ["-Wno-unused-function", "-Wno-unused-const-variable", "-Wno-unknown-warning-option", "-Wno-psabi"]
+    if re.match("vec/(avx|sse)", name):
+        if platform.machine() not in ("x86_64", "AMD64"):
+            pytest.skip("intrinsics of x86")
+        flags += [f"-m{feature}" for feature in re.search(r'TARGET_BEGIN\("([^"]+)"\)', instance_of(name))[1].split(",")]
+    output_of(*processes.c_compiler(), *flags, source)
+
+
+def instance_of(header):
+    return CODE[f"isa/{Path(header).stem}.c"]
 
 
 def test_every_level_of_the_build_has_its_instances():
@@ -168,25 +225,30 @@ def test_an_instance_joins_one_vector_header_to_the_engine(name):
     assert re.fullmatch(r"isa/[a-z0-9]+_(f16|bf16|f32|f64)\.c", name)
     level, dtype = Path(name).stem.split("_")
     assert f"vec/{level}_{dtype}.h" in INCLUDES[name]
-    assert INCLUDES[name][:2] == ["kernels.h", "isa/target.h"]
-    assert INCLUDES[name][-1] == "engine.h"
+    assert INCLUDES[name][:2] == ["block.h", "isa/target.h"]
+    assert INCLUDES[name][-1] == "kernels/table.h"
     assert f'CSM_ISA "{level}"' in CODE[name]
     assert f"CSM_TABLE csm_{dtype}_{level}\n" in CODE[name]
 
 
-def all_included(name):
+def all_included(name, seen=None):
     """What a file includes, directly or not."""
-    return {name}.union(*(all_included(other) for other in INCLUDES[name]))
+    seen = set() if seen is None else seen
+    if name not in seen:
+        seen.add(name)
+        for other in INCLUDES[name]:
+            all_included(other, seen)
+    return seen
 
 
 @pytest.mark.parametrize("name", INSTANCES)
 def test_system_headers_come_before_the_target(name):
     """Read after it, their inline functions would be compiled for it."""
-    early, late = INCLUDES[name][:2], INCLUDES[name][2:]
-    assert not places(r"#\s*include\s*<", set().union(*map(all_included, late)))
-    system = {header for other in set().union(*map(all_included, early))
-              for header in re.findall(r"#\s*include\s*<([^>]+)>", CODE[other])}
-    assert {"math.h", "string.h"} <= system
+    early, late = ({header for include in names for other in all_included(include)
+                    for header in re.findall(r"#\s*include\s*<([^>]+)>", CODE[other])}
+                   for names in (INCLUDES[name][:2], INCLUDES[name][2:]))
+    assert {"math.h", "string.h"} <= early
+    assert late <= early
     begin = CODE[name].find("TARGET_BEGIN")
     assert begin == -1 or CODE[name].find("target.h") < begin < CODE[name].find("../math/product.h")
     assert CODE[name].count("TARGET_BEGIN") == CODE[name].count("TARGET_END")
@@ -241,9 +303,9 @@ def test_every_python_module_has_its_place():
     assert {path.stem for path in PACKAGE.glob("*.py")} == set(MODULES_KNOW)
 
 
-def test_the_door_knows_the_c_api_alone():
-    door = (PACKAGE / "_core.pyx").read_text()
-    assert set(re.findall(r'extern from "([^"]+)"', door)) == {"core/csoftmax.h", "Python.h"}
+def test_the_binding_knows_the_c_api_alone():
+    binding = (PACKAGE / "_core.pyx").read_text()
+    assert set(re.findall(r'extern from "([^"]+)"', binding)) == {"core/csoftmax.h", "Python.h"}
     lines = (PACKAGE / "__init__.pxd").read_text().splitlines()
     assert all(line.startswith(("from csoftmax._core cimport ", "#")) for line in lines if line)
 
@@ -253,9 +315,10 @@ def test_the_door_knows_the_c_api_alone():
 LINES = {
     "csoftmax/core/isa/*.c": 17,
     "csoftmax/core/vec/*.h": 230,
-    "csoftmax/core/math/*.h": 150,
-    "csoftmax/core/*.h": 400,
-    "csoftmax/core/*.c": 400,
+    "csoftmax/core/math/*.h": 160,
+    "csoftmax/core/kernels/*.h": 350,
+    "csoftmax/core/*.h": 350,
+    "csoftmax/core/*.c": 350,
     "csoftmax/core/dispatch.c": 120,
     "setup.py": 120,
     "README.md": 150,
@@ -263,7 +326,7 @@ LINES = {
 
 
 @pytest.mark.parametrize("pattern", LINES)
-def test_rooms_stay_livable(pattern):
+def test_files_stay_short(pattern):
     sizes = {path.name: len(path.read_text().splitlines()) for path in ROOT.glob(pattern)}
     assert sizes
     assert {name: size for name, size in sizes.items() if size > LINES[pattern]} == {}

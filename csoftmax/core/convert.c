@@ -1,17 +1,11 @@
-/* See convert.h. The one place that knows what the dtypes are in memory. Includes convert.h, kernels.h. */
+/* See convert.h. The one place that knows what the dtypes are in memory. Includes convert.h, block.h. */
 #include "convert.h"
-#include "kernels.h"
+#include "block.h"
+#include "tuning.h"
 
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
-
-/* Numbers that are gathered or converted in two steps at a time. */
-enum { BATCH = 128 };
-
-/* Numbers per turn of a loop: a constant, for gcc's -O2 makes vectors of no other loop; and counted from 0, for with
-   Python's -fwrapv it knows no other constant. */
-enum { CHUNK = 16 };
 
 ptrdiff_t csm_itemsize(csm_dtype dtype)
 {
@@ -40,12 +34,10 @@ typedef struct { char *at; ptrdiff_t stride, step; } place;
 
 /* From a number of an array to what is to be fetched while it is read: about as far ahead, of the same line or of later
    ones. */
-enum { AHEAD = 1024 };
-
 static ptrdiff_t ahead_of(place a, ptrdiff_t lines)
 {
     const ptrdiff_t step = lines > 1 && a.step ? a.step : a.stride, size = step < 0 ? -step : step;
-    return size ? step * ((AHEAD + size - 1) / size) : 0;
+    return size ? step * ((MOVE_AHEAD + size - 1) / size) : 0;
 }
 
 #define MOVE(bytes) memcpy(dst + k * to.stride, src + k * from.stride, bytes)
@@ -112,15 +104,15 @@ static void move(place to, place from, ptrdiff_t size, ptrdiff_t count, ptrdiff_
     }
 }
 
-#define SWAP(turned)                                            \
+#define SWAP(swapped)                                           \
     do {                                                        \
         ptrdiff_t k = 0;                                        \
         for (; k + CSM_LINE <= bytes; k += CSM_LINE) {          \
-            __builtin_prefetch(src + k + AHEAD);                \
+            __builtin_prefetch(src + k + MOVE_AHEAD);                \
             _Pragma("GCC unroll 8") for (int i = 0; i < CSM_LINE; i += 8) { \
                 uint64_t v;                                     \
                 memcpy(&v, src + k + i, sizeof v);              \
-                v = turned;                                     \
+                v = swapped;                                    \
                 memcpy(dst + k + i, &v, sizeof v);              \
             }                                                   \
         }                                                       \
@@ -128,7 +120,7 @@ static void move(place to, place from, ptrdiff_t size, ptrdiff_t count, ptrdiff_
             const size_t some = (size_t)at_most(8, bytes - k);  \
             uint64_t v = 0;                                     \
             memcpy(&v, src + k, some);                          \
-            v = turned;                                         \
+            v = swapped;                                        \
             memcpy(dst + k, &v, some);                          \
         }                                                       \
     } while (0)
@@ -160,7 +152,7 @@ static float to_odd(double a)
 }
 
 /* One of the two is a 16-bit type, the other float32 or float64. */
-static void convert_halves(char *dst, csm_dtype to, const char *src, csm_dtype from, ptrdiff_t count)
+static void convert_half(char *dst, csm_dtype to, const char *src, csm_dtype from, ptrdiff_t count)
 {
     const csm_table *table = csm_table_of(CSM_F32);
     if (to == CSM_F32)
@@ -168,17 +160,17 @@ static void convert_halves(char *dst, csm_dtype to, const char *src, csm_dtype f
     else if (from == CSM_F32)
         table->narrow[to - CSM_F16](dst, (const float *)src, count);
     else
-        for (ptrdiff_t i = 0; i < count; i += BATCH) {
-            const ptrdiff_t n = at_most(BATCH, count - i);
-            float batch[BATCH];
+        for (ptrdiff_t i = 0; i < count; i += CONVERTED_AT_ONCE) {
+            const ptrdiff_t n = at_most(CONVERTED_AT_ONCE, count - i);
+            float part[CONVERTED_AT_ONCE];
             if (to == CSM_F64) {
-                table->widen[from - CSM_F16](batch, src + 2 * i, n);
+                table->widen[from - CSM_F16](part, src + 2 * i, n);
                 for (ptrdiff_t k = 0; k < n; k++)
-                    ((double *)dst)[i + k] = batch[k];
+                    ((double *)dst)[i + k] = part[k];
             } else {
                 for (ptrdiff_t k = 0; k < n; k++)
-                    batch[k] = to_odd(((const double *)src)[i + k]);
-                table->narrow[to - CSM_F16](dst + 2 * i, batch, n);
+                    part[k] = to_odd(((const double *)src)[i + k]);
+                table->narrow[to - CSM_F16](dst + 2 * i, part, n);
             }
         }
 }
@@ -193,8 +185,8 @@ static void convert_halves(char *dst, csm_dtype to, const char *src, csm_dtype f
 
 #define ASSIGN_ALL(to_type, from_type)                                                  \
     do {                                                                                \
-        for (; count >= CHUNK; count -= CHUNK)                                          \
-            ASSIGN(to_type, from_type, CHUNK)                                           \
+        for (; count >= UNROLLED; count -= UNROLLED)                                          \
+            ASSIGN(to_type, from_type, UNROLLED)                                           \
         ASSIGN(to_type, from_type, count)                                               \
     } while (0)
 
@@ -216,7 +208,7 @@ static void convert(char *restrict dst, csm_dtype to, const char *restrict src, 
         return;
     }
     if (is_half(from) || is_half(to)) {
-        convert_halves(dst, to, src, from, count);
+        convert_half(dst, to, src, from, count);
         return;
     }
     switch (from) {
@@ -237,13 +229,13 @@ static void convert(char *restrict dst, csm_dtype to, const char *restrict src, 
     }
 }
 
-/* A part of a line, of at most BATCH numbers unless one step takes them from one end to the other. */
+/* A part of a line, of at most CONVERTED_AT_ONCE numbers unless one step takes them from one end to the other. */
 static void convert_part(const csm_lines *to, char *dst, const csm_lines *from, char *src, ptrdiff_t count)
 {
-    const ptrdiff_t size = csm_itemsize(from->dtype), wide = csm_itemsize(to->dtype);
+    const ptrdiff_t size = csm_itemsize(from->dtype), to_size = csm_itemsize(to->dtype);
     const int converts = to->dtype != from->dtype;      /* else the bytes turn around */
-    char gathered[BATCH * sizeof(double)], made[BATCH * sizeof(double)];
-    char *const result = to->stride != wide || (converts && to->swapped) ? made : dst;
+    char gathered[CONVERTED_AT_ONCE * sizeof(double)], made[CONVERTED_AT_ONCE * sizeof(double)];
+    char *const result = to->stride != to_size || (converts && to->swapped) ? made : dst;
     if (from->stride != size) {
         move((place){gathered, size, 0}, (place){src, from->stride, 0}, size, count, 1);
         src = gathered;
@@ -257,14 +249,14 @@ static void convert_part(const csm_lines *to, char *dst, const csm_lines *from, 
     else
         swap(result, src, size, count);
     if (converts && to->swapped)
-        swap(made, made, wide, count);
+        swap(made, made, to_size, count);
     if (result == made)
-        move((place){dst, to->stride, 0}, (place){made, wide, 0}, wide, count, 1);
+        move((place){dst, to->stride, 0}, (place){made, to_size, 0}, to_size, count, 1);
 }
 
 void csm_convert(csm_lines to, csm_lines from, ptrdiff_t count, ptrdiff_t lines)
 {
-    const ptrdiff_t size = csm_itemsize(from.dtype), wide = csm_itemsize(to.dtype);
+    const ptrdiff_t size = csm_itemsize(from.dtype), to_size = csm_itemsize(to.dtype);
     if (count == 0)
         return;                 /* of arrays that may be nowhere */
     if (lines > 1 && to.step == count * to.stride && from.step == count * from.stride) {
@@ -276,10 +268,10 @@ void csm_convert(csm_lines to, csm_lines from, ptrdiff_t count, ptrdiff_t lines)
         return;
     }
     const int swaps = to.dtype != from.dtype && (from.swapped || to.swapped);
-    const int direct = from.stride == size && to.stride == wide && !swaps;
+    const int direct = from.stride == size && to.stride == to_size && !swaps;
     for (ptrdiff_t j = 0; j < lines; j++, to.data += to.step, from.data += from.step)
         for (ptrdiff_t i = 0, n; i < count; i += n) {
-            n = direct ? count : at_most(BATCH, count - i);
+            n = direct ? count : at_most(CONVERTED_AT_ONCE, count - i);
             convert_part(&to, to.data + i * to.stride, &from, from.data + i * from.stride, n);
         }
 }

@@ -1,4 +1,4 @@
-/* The C API that the Python door calls: arrays, operations, status codes. Pure C, knows nothing of Python. */
+/* The C API that the Python binding calls: arrays, operations, status codes. Pure C, without Python. */
 #ifndef CSOFTMAX_H
 #define CSOFTMAX_H
 

@@ -1,5 +1,5 @@
-/* The instruction sets of this build, best first, and the one that runs. Includes kernels.h. */
-#include "kernels.h"
+/* The instruction sets of this build, best first, and the one that runs. Includes block.h. */
+#include "block.h"
 
 #include <string.h>
 

@@ -106,13 +106,13 @@ static signed_log sum_of(const row *r)
 
 void csm_settle_sums(const csm_block *b, csm_dtype dtype, int layout)
 {
-    const ptrdiff_t size = csm_itemsize(dtype), along = layout == CSM_ALONG;
+    const ptrdiff_t size = csm_itemsize(dtype), by_rows = layout == CSM_ROWS;
     for (ptrdiff_t i = 0; i < b->rows; i++) {
         if (csm_get(b->r, dtype, 2 * i + 1) != CSM_UNSETTLED)
             continue;
-        const row r = {(const char *)b->x + i * size * (along ? b->xs : 1),
-                       (const char *)b->g + i * size * (along ? b->gs : 1), dtype, b->n,
-                       along ? 1 : b->xs, along ? 1 : b->gs};
+        const row r = {(const char *)b->x + i * size * (by_rows ? b->xs : 1),
+                       (const char *)b->g + i * size * (by_rows ? b->gs : 1), dtype, b->n,
+                       by_rows ? 1 : b->xs, by_rows ? 1 : b->gs};
         const signed_log s = sum_of(&r);
         csm_put(b->r, dtype, 2 * i, s.log);
         csm_put(b->r, dtype, 2 * i + 1, s.sign);

@@ -1,5 +1,5 @@
 /* The floating-point control word: kernels run in the default one (round to nearest, subnormals kept, no traps)
-   whatever the process has set, and leave everything as it was. Includes nothing. */
+   whatever the process has set, and leave everything as it was. */
 #ifndef CSM_FPENV_H
 #define CSM_FPENV_H
 

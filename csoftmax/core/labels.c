@@ -1,14 +1,12 @@
-/* See labels.h. Includes convert.h, kernels.h. */
+/* See labels.h. Includes convert.h, block.h. */
 #include "labels.h"
 #include "convert.h"
-#include "kernels.h"
+#include "block.h"
+#include "tuning.h"
 
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
-
-/* Labels that are read before they are checked. */
-enum { BATCH = 128 };
 
 static int is_float(csm_dtype dtype) { return dtype < CSM_BOOL; }
 
@@ -19,9 +17,9 @@ static int can_ignore(csm_dtype from, const csm_labels *rule)
 }
 
 /* Labels as they were read, and as int64: uint64 wraps, and floats that are not whole, or beyond, are `none`. */
-typedef struct { double real[BATCH]; int64_t whole[BATCH]; } labels;
+typedef struct { double real[CONVERTED_AT_ONCE]; int64_t whole[CONVERTED_AT_ONCE]; } labels;
 
-static void read_batch(labels *to, const char *src, csm_dtype from, int swapped, ptrdiff_t stride, ptrdiff_t count,
+static void read_part(labels *to, const char *src, csm_dtype from, int swapped, ptrdiff_t stride, ptrdiff_t count,
                        int64_t none)
 {
     if (!is_float(from)) {
@@ -53,11 +51,11 @@ csm_status csm_read_labels(ptrdiff_t *dst, ptrdiff_t step, const char *src, csm_
     csm_check_labels *const check = csm_table_of(CSM_F32)->check_labels;
     const csm_range range = {rule->n, can_ignore(from, rule), rule->ignored};
     const int64_t none = rule->ignored == INT64_MIN ? INT64_MAX : INT64_MIN;    /* is never a label */
-    for (ptrdiff_t i = 0; i < count; i += BATCH) {
-        const ptrdiff_t n = count - i < BATCH ? count - i : BATCH;
+    for (ptrdiff_t i = 0; i < count; i += CONVERTED_AT_ONCE) {
+        const ptrdiff_t n = count - i < CONVERTED_AT_ONCE ? count - i : CONVERTED_AT_ONCE;
         labels l;
-        ptrdiff_t apart[BATCH], *const checked = step == 1 ? dst + i : apart;
-        read_batch(&l, src + i * stride, from, swapped, stride, n, none);
+        ptrdiff_t apart[CONVERTED_AT_ONCE], *const checked = step == 1 ? dst + i : apart;
+        read_part(&l, src + i * stride, from, swapped, stride, n, none);
         if (!check(checked, l.whole, n, &range, &rule->skipped)) {
             ptrdiff_t k = 0;
             while (check(checked, l.whole + k, 1, &range, &rule->skipped))

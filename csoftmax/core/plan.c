@@ -1,25 +1,8 @@
 /* Arranges the axes of a call and chooses how it is computed. Includes plan.h. */
 #include "plan.h"
+#include "tuning.h"
 
 #include <stdint.h>
-
-/* Bytes of scratch a thread stages rows in: they stay in the first-level cache, unless one row is more. */
-#define STAGE_BYTES (32 * 1024)
-
-/* Rows that lie side by side are staged so unless ROW_GRAIN of them take more than this. */
-#define MOST_STAGE_BYTES (4 * 1024 * 1024)
-
-/* A class of a row takes no more bytes of scratch: four arrays, twice x for Jacobians, slopes, and its mask. */
-#define MOST_CLASS_BYTES 64
-
-/* Classes so many bytes apart share the sets of the first-level cache, which hold ALIASED of them at most: each pass
-   would fetch them anew. Their rows are staged: softmax along axis 0 of (128, 4096) float32 takes 1.0 instead of 2.1 ns
-   per element (Zen 5, 2026-11-22). */
-enum { PAGE = 4096, ALIASED = 16 };
-
-/* Up to so many classes of float32 go across: a lane counts the logits that equal the largest one by one, and 2^24 + 1
-   is no float32. Along they are counted by parts. */
-#define MOST_ACROSS ((ptrdiff_t)1 << 24)
 
 static ptrdiff_t product(const ptrdiff_t *shape, int ndim)
 {
@@ -83,21 +66,21 @@ static ptrdiff_t grain_for(const plan *p)
 {
     const ptrdiff_t each = p->call->op == CSM_JACOBIAN ? p->n : 1;      /* rows of a Jacobian go together */
     ptrdiff_t bytes = 0, grain = ROW_GRAIN;
-    if (p->layout == CSM_ACROSS)
+    if (p->layout == CSM_COLS)
         return ROW_GRAIN;
     int beside = each > 1 && p->staged[Y] && p->run_axes > 1;
     for (int k = 0; k < WHERE; k++)
         if (p->staged[k]) {
             bytes += each * p->n * csm_itemsize(p->call->dtype);
-            beside |= each == 1 && lies_across(row_stride(p, k), line_stride(p, k), p->run, p->n);
+            beside |= each == 1 && lines_are_closer(row_stride(p, k), line_stride(p, k), p->run, p->n);
         }
     while (grain > 1 && grain * bytes > MOST_STAGE_BYTES)
         grain /= 2;
-    return beside && (each > 1 || grain * csm_itemsize(p->call->dtype) >= CSM_LINE / 4) ? grain * each : 1;
+    return beside && (each > 1 || grain * csm_itemsize(p->call->dtype) >= LEAST_BESIDE) ? grain * each : 1;
 }
 
-/* Across where the rows of x are adjacent, and its classes are not, if there are enough rows and their scratch is small
-   enough; else along. Bits do not depend on what is asked for besides, or on its memory order. */
+/* Columns where the rows of x are adjacent and its classes are not, if there are enough rows and their scratch is small
+   enough; otherwise rows. The bits do not depend on the other operands or their memory order. */
 static void choose_layout(plan *p)
 {
     const csm_call *c = p->call;
@@ -124,20 +107,20 @@ static void choose_layout(plan *p)
         all &= plain[k] && adjacent[k];
         arrays++;
     }
-    const int across = one_axis && adjacent_rows && p->table->kernel[c->op][CSM_ACROSS]
-                       && (c->dtype == CSM_F64 || p->n <= MOST_ACROSS)
+    const int by_cols = one_axis && adjacent_rows && p->table->kernel[c->op][CSM_COLS]
+                       && (c->dtype == CSM_F64 || p->n <= MOST_COLUMN_CLASSES)
                        && (!others || p->n <= MOST_STAGE_BYTES / (others * size * ROW_GRAIN));
-    p->layout = !all && across && p->run >= (p->table->lanes + 1) / 2 ? CSM_ACROSS : CSM_ALONG;
-    const int aliases = p->layout == CSM_ACROSS && p->n > ALIASED && distance(class_stride(p, X)) % PAGE == 0
+    p->layout = !all && by_cols && p->run >= (p->table->lanes + 1) / 2 ? CSM_COLS : CSM_ROWS;
+    const int aliases = p->layout == CSM_COLS && p->n > ALIASED && distance(class_stride(p, X)) % PAGE == 0
                         && p->n <= MOST_STAGE_BYTES / (arrays * size * ROW_GRAIN);
     for (int k = 0; k < WHERE; k++)
         p->staged[k] = !plain[k] || (aliases && p->operand[k].data)
-                       || !(p->layout == CSM_ALONG ? adjacent[k] : beside[k]) || changes[k];
+                       || !(p->layout == CSM_ROWS ? adjacent[k] : beside[k]) || changes[k];
     p->staged[WHERE] = 0;
 }
 
 /* A Jacobian is symmetric: of the strides of its rows and its columns the larger one may lead from row to row. */
-static void turn_jacobians(plan *p)
+static void transpose_jacobians(plan *p)
 {
     ptrdiff_t *const row = &p->rows.stride[Y][p->rows.ndim - 1], *const column = &p->classes.stride[Y][0];
     if (p->n > 1 && distance(*row) < distance(*column)) {
@@ -153,7 +136,7 @@ static void join_jacobians(plan *p)
 {
     const int last = p->rows.ndim - 1;
     const ptrdiff_t *const stride = p->rows.stride[Y], least = 2 * p->n * p->n * csm_itemsize(p->call->dtype);
-    const int beside = lies_across(stride[last - 1], class_stride(p, Y), p->rows.shape[last - 1], p->n);
+    const int beside = lines_are_closer(stride[last - 1], class_stride(p, Y), p->rows.shape[last - 1], p->n);
     if (p->staged[Y] ? beside && least <= MOST_STAGE_BYTES : stride[last - 1] == stride[last] * p->n) {
         p->run *= p->rows.shape[last - 1];
         p->run_axes = 2;
@@ -162,7 +145,7 @@ static void join_jacobians(plan *p)
 
 /* Scratch of a thread: x and y share theirs, but for Jacobians; g, h and slopes have their own. So has `where`, unless
    a row is so long that it is alone there and its mask can be used as it lies. Where scratch holds ROW_GRAIN rows and
-   more, it takes whole grains of them: no wide batch is cut. */
+   more, it takes whole groups of them: no full tile is cut. */
 static void measure_stage(plan *p)
 {
     const int shared = p->staged[X] && p->staged[Y] && p->call->op != CSM_JACOBIAN;
@@ -184,7 +167,7 @@ static void measure_stage(plan *p)
             none += staged_numbers(p, k, 0);
             numbers += staged_numbers(p, k, 1) - staged_numbers(p, k, 0);
         }
-    const int is_long = p->layout == CSM_ALONG && numbers * size > STAGE_BYTES / 2;
+    const int is_long = p->layout == CSM_ROWS && numbers * size > STAGE_BYTES / 2;
     const int line = p->classes.ndim <= 1 && class_stride(p, WHERE) == 1;
     const ptrdiff_t slopes = p->call->softcap != 0 && p->call->y.data ? p->n * size : 0;
     const ptrdiff_t mask = p->call->where.data && !(is_long && line) ? p->n : 0;
@@ -202,7 +185,7 @@ static void measure_stage(plan *p)
 void csm_make_plan(plan *p, csm_call *c)
 {
     p->call = c;
-    p->given = (row_data){0};
+    p->per_row = (row_data){0};
     p->table = csm_table_of(c->dtype);
     p->operand[X] = c->x;
     p->operand[G] = c->g;
@@ -228,7 +211,7 @@ void csm_make_plan(plan *p, csm_call *c)
         position *= c->shape[row_order[i]];
     }
     if (c->op == CSM_JACOBIAN)
-        turn_jacobians(p);
+        transpose_jacobians(p);
     choose_layout(p);
     if (c->op == CSM_JACOBIAN && p->rows.ndim > 1)
         join_jacobians(p);

@@ -1,12 +1,13 @@
 /* How a call is cut into blocks that a kernel takes: the axes in computing order, the layout, what goes through
-   scratch, and what is given per row, in that order. Includes convert.h, kernels.h, labels.h, fpenv.h. */
+   scratch, and what is given per row, in that order. Includes convert.h, block.h, labels.h, fpenv.h. */
 #ifndef CSM_PLAN_H
 #define CSM_PLAN_H
 
 #include "convert.h"
 #include "fpenv.h"
-#include "kernels.h"
+#include "block.h"
 #include "labels.h"
+#include "tuning.h"
 
 enum { X, G, Y, H, WHERE, OPERANDS };
 
@@ -23,18 +24,18 @@ typedef struct owned {
     double memory[];
 } owned;
 
-/* What comes with the rows, per row in computing order; see kernels.h. */
+/* What comes with the rows, per row in computing order; see block.h. */
 typedef struct {
     ptrdiff_t *label;
-    ptrdiff_t *ignored;                 /* of kernels.h; NULL: no row is                        */
+    ptrdiff_t *ignored;                 /* of block.h; NULL: no row is                        */
     void *coefficient, *weight;
     double weight_scale;                /* a power of two, by which weights were divided        */
     const double *sample_weight, *temperatures;
     void *result;
     ptrdiff_t valid;                    /* rows that count in the mean                          */
     double divisor;                     /* of the loss                                          */
-    owned *last;                        /* what csm_drop_rows frees                             */
-    size_t used;                        /* bytes of `few`                                       */
+    owned *last;                        /* what csm_free_rows frees                             */
+    size_t used;                        /* bytes of `inline_buffer`                                       */
 } row_data;
 
 typedef struct {
@@ -43,7 +44,7 @@ typedef struct {
     csm_array operand[OPERANDS];
     ptrdiff_t count, n, run;            /* rows, classes, rows that follow each other at one stride */
     int run_axes;                       /* axes of rows in a run: 1, or 2 of joined Jacobians */
-    int layout;                         /* CSM_ALONG, CSM_ACROSS */
+    int layout;                         /* CSM_ROWS, CSM_COLS */
     int staged[OPERANDS];               /* operands that go through scratch */
     ptrdiff_t grain;                    /* threads take so many rows, or a multiple of that */
     ptrdiff_t stage_rows;               /* at most so many rows at a time */
@@ -51,16 +52,16 @@ typedef struct {
     ptrdiff_t slopes_at, mask_at;       /* where in it are slopes of capped logits, bytes of `where`; 0: nowhere */
     int smooths;                        /* smoothing depends on `where`: it is part of a staged g */
     ptrdiff_t slots, results;           /* labels and results per row */
-    row_data given;
+    row_data per_row;
     double scale, scale_rest;           /* of the loss gradient: 1/(temperature divisor), and what it lost */
     int threads, together;              /* how many compute; whether they share each row */
     char *scratch;                      /* of all threads */
     ptrdiff_t begin, end;               /* the rows of this slice */
-    ptrdiff_t piece_rows;               /* of it that a thread takes at a time */
+    ptrdiff_t chunk_rows;               /* of it that a thread takes at a time */
     csm_fpenv env;                      /* the caller's */
     axes rows, classes;
     ptrdiff_t position[CSM_MAX_NDIM];   /* of a row in computing order, per step along the call's axes */
-    double few[32];                     /* what is given with a few rows lies here: malloc would take as long as they */
+    double inline_buffer[32];                     /* per-row data of few rows: malloc would take as long as they */
 } plan;
 
 void csm_make_plan(plan *p, csm_call *c);
@@ -93,7 +94,7 @@ static inline ptrdiff_t csm_times(ptrdiff_t a, ptrdiff_t b)
 static inline ptrdiff_t distance(ptrdiff_t stride) { return stride < 0 ? -stride : stride; }
 
 /* Whether of `lines` lines of `count` numbers the lines lie closer together than the numbers of each. */
-static inline int lies_across(ptrdiff_t step, ptrdiff_t stride, ptrdiff_t lines, ptrdiff_t count)
+static inline int lines_are_closer(ptrdiff_t step, ptrdiff_t stride, ptrdiff_t lines, ptrdiff_t count)
 {
     return lines > 1 && count > 1 && step != 0 && distance(step) < distance(stride);
 }
@@ -115,9 +116,6 @@ static inline ptrdiff_t offset_of(ptrdiff_t index, int ndim, const ptrdiff_t *sh
     return offset;
 }
 
-/* Threads take rows by this many, so that no two of them write to one cache line where rows are adjacent. */
-#define ROW_GRAIN 64
-
 /* Reads and checks all that is given per row; nothing has been written when it fails. */
 csm_status csm_take_rows(plan *p);
 
@@ -126,7 +124,7 @@ void csm_clear_results(const plan *p);
 
 /* Gives the results to the caller, and frees what csm_take_rows took. */
 void csm_give_results(const plan *p);
-void csm_drop_rows(plan *p);
+void csm_free_rows(plan *p);
 
 /* `rows` rows of the arrays at `far`, to scratch where they are staged, and back; `at` is where the kernel has them.
    x has `inputs` rows, fewer than its Jacobians. On the way back they are rows of the plan from `first` on, and of

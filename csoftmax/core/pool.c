@@ -1,42 +1,38 @@
-/* The pool: workers wait for jobs that they may join. Includes cores.h, pool.h, fpenv.h. Holds its state.
+/* The pool: workers wait for jobs that they may join. Includes affinity.h, pool.h, fpenv.h. Holds its state.
 
    Why they are not OpenMP's: docs/notes/threads.md. */
-#include "cores.h"
+#include "affinity.h"
 #include "pool.h"
 #include "fpenv.h"
+#include "tuning.h"
 
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 
-/* Who waits looks again and again, and lets others run in between, which takes half a microsecond where there are none.
-   AWAKE: times until a worker sleeps; a sleeping one takes 60 us to come, or milliseconds if the system gives it the
-   core of who calls. SOON: times until a gathering begins with those who are there. */
-enum { AWAKE = 2000, SOON = 200 };
-
 /* On the stack of who called. */
 typedef struct job {
     void (*part)(struct job *, int me);
-    int seats;                      /* workers that may join                */
+    int max_workers;                      /* that may join                       */
     atomic_int joined, inside;      /* those that have, and are still in it */
     csm_cores elsewhere;            /* for workers that start, or wake      */
     struct job *next;
 } job;
 
 /* On the stack of a worker that sleeps. */
-typedef struct sleeper {
+typedef struct waiter {
     pthread_t thread;
     pthread_cond_t call;
     int called;
-    struct sleeper *next;
-} sleeper;
+    struct waiter *next;
+} waiter;
 
 static struct {
     pthread_mutex_t lock;           /* of changes                           */
     pthread_cond_t left;
-    _Atomic(job *) first;           /* of the queue; its jobs have seats    */
-    sleeper *asleep;                /* the last to fall asleep              */
+    _Atomic(job *) first;           /* of the queue; its jobs take workers  */
+    waiter *asleep;                /* the last to fall asleep              */
     int workers;
 } pool = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, NULL, NULL, 0};
 
@@ -44,7 +40,7 @@ static atomic_int forked;
 
 /* For all but the caller; none in a forked child, which has no workers and may find the lock held: also where a signal
    handler forks in the middle of a call. */
-static int seats_of(int threads) { return csm_is_forked() ? 0 : threads - 1; }
+static int workers_for(int threads) { return csm_is_forked() ? 0 : threads - 1; }
 
 static void append_job(job *j)
 {
@@ -69,22 +65,22 @@ static void remove_job(job *j)
         before->next = j->next;
 }
 
-/* A seat in the first job, if there is one; *me is its number. */
-static job *take_seat(int *me)
+/* Joins the first job, if there is one; *me is the number of the worker in it. */
+static job *join_job(int *me)
 {
     job *j = atomic_load(&pool.first);
     if (!j)
         return NULL;
     atomic_fetch_add(&j->inside, 1);
     *me = atomic_fetch_add(&j->joined, 1) + 1;
-    if (*me == j->seats)
+    if (*me == j->max_workers)
         remove_job(j);
     return j;
 }
 
 static void sleep_until_called(void)
 {
-    sleeper s = {pthread_self(), PTHREAD_COND_INITIALIZER, 0, pool.asleep};
+    waiter s = {pthread_self(), PTHREAD_COND_INITIALIZER, 0, pool.asleep};
     pool.asleep = &s;
     while (!s.called)
         pthread_cond_wait(&s.call, &pool.lock);
@@ -94,8 +90,8 @@ static void sleep_until_called(void)
 /* Who is woken wakes two others, and so on: the caller need not wake all, one after another. */
 static void wake_two_for(const job *j)
 {
-    for (int i = 0; i < 2 && i < j->seats && pool.asleep; i++) {
-        sleeper *const s = pool.asleep;
+    for (int i = 0; i < 2 && i < j->max_workers && pool.asleep; i++) {
+        waiter *const s = pool.asleep;
         pool.asleep = s->next;
         s->called = 1;
         csm_keep_to(s->thread, &j->elsewhere);
@@ -103,17 +99,17 @@ static void wake_two_for(const job *j)
     }
 }
 
-/* Who was woken for nothing stays awake for a while: calls come in rows. */
-static job *wait_for_seat(int *me)
+/* A worker that was woken for nothing stays awake for a while: calls come one after another. */
+static job *wait_for_job(int *me)
 {
     job *j = NULL;
     while (!j) {
-        for (int i = 0; i < AWAKE && !atomic_load(&pool.first); i++)
+        for (int i = 0; i < SPIN_YIELDS && !atomic_load(&pool.first); i++)
             sched_yield();
         pthread_mutex_lock(&pool.lock);
         if (!atomic_load(&pool.first))
             sleep_until_called();
-        j = take_seat(me);
+        j = join_job(me);
         if (j && atomic_load(&pool.first) == j)
             wake_two_for(j);
         pthread_mutex_unlock(&pool.lock);
@@ -129,19 +125,19 @@ static void leave(job *j)
     pthread_mutex_unlock(&pool.lock);
 }
 
-static void *be_worker(void *nothing)
+static void *worker_main(void *nothing)
 {
     csm_fpenv_enter();              /* for good: it began with the modes of its creator */
     for (;;) {
         int me;
-        job *const j = wait_for_seat(&me);
+        job *const j = wait_for_job(&me);
         j->part(j, me);
         leave(j);
     }
     return nothing;
 }
 
-/* As many as there are seats, if the system gives them. They take no signals, which are for other threads. */
+/* As many workers as a job takes, if the system gives them. They take no signals, which are for other threads. */
 static void start_workers_for(const job *j)
 {
     sigset_t all, before;
@@ -152,7 +148,7 @@ static void start_workers_for(const job *j)
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     pthread_t worker;
-    for (; pool.workers < j->seats && !pthread_create(&worker, &attributes, be_worker, NULL); pool.workers++)
+    for (; pool.workers < j->max_workers && !pthread_create(&worker, &attributes, worker_main, NULL); pool.workers++)
         csm_keep_to(worker, &j->elsewhere);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attributes);
@@ -162,13 +158,13 @@ static void start_workers_for(const job *j)
    it goes elsewhere, if it can. */
 static void open_job(job *j)
 {
-    if (!j->seats)
+    if (!j->max_workers)
         return;
     pthread_mutex_lock(&pool.lock);
     append_job(j);
-    if (pool.asleep || pool.workers < j->seats)
+    if (pool.asleep || pool.workers < j->max_workers)
         csm_other_cores(&j->elsewhere);
-    if (pool.workers < j->seats)
+    if (pool.workers < j->max_workers)
         start_workers_for(j);
     wake_two_for(j);
     pthread_mutex_unlock(&pool.lock);
@@ -177,7 +173,7 @@ static void open_job(job *j)
 /* From now on nobody joins. */
 static void close_job(job *j)
 {
-    if (!j->seats)
+    if (!j->max_workers)
         return;
     pthread_mutex_lock(&pool.lock);
     remove_job(j);
@@ -186,7 +182,7 @@ static void close_job(job *j)
 
 static void wait_for_all(job *j)
 {
-    for (int i = 0; i < AWAKE && atomic_load(&j->inside); i++)
+    for (int i = 0; i < SPIN_YIELDS && atomic_load(&j->inside); i++)
         sched_yield();
     if (!atomic_load(&j->inside))
         return;
@@ -199,26 +195,26 @@ static void wait_for_all(job *j)
 typedef struct {
     job job;
     void (*work)(void *, ptrdiff_t, int);
-    void *with;
-    ptrdiff_t pieces;
-    atomic_ptrdiff_t taken, by_workers;     /* how many; of these, pieces that workers took */
+    void *context;
+    ptrdiff_t chunks;
+    atomic_ptrdiff_t taken, by_workers;     /* how many; of these, by workers */
 } sharing;
 
-/* The caller takes pieces from the first on, workers from the last on: what a thread wrote in one call, and has in its
+/* The caller takes chunks from the first on, workers from the last on: what a thread wrote in one call, and has in its
    cache, it is likely to get again in the next (docs/notes/threads.md). */
-static void take_pieces(job *j, int me)
+static void take_chunks(job *j, int me)
 {
     sharing *const s = (sharing *)j;
-    for (ptrdiff_t own = 0; atomic_fetch_add(&s->taken, 1) < s->pieces; own++)
-        s->work(s->with, me ? s->pieces - 1 - atomic_fetch_add(&s->by_workers, 1) : own, me);
+    for (ptrdiff_t own = 0; atomic_fetch_add(&s->taken, 1) < s->chunks; own++)
+        s->work(s->context, me ? s->chunks - 1 - atomic_fetch_add(&s->by_workers, 1) : own, me);
 }
 
-void csm_share(int threads, ptrdiff_t pieces, void (*work)(void *, ptrdiff_t, int), void *with)
+void csm_share(int threads, ptrdiff_t chunks, void (*work)(void *, ptrdiff_t, int), void *context)
 {
-    sharing s = {.job = {.part = take_pieces, .seats = seats_of(threads)},
-                 .work = work, .with = with, .pieces = pieces};
+    sharing s = {.job = {.part = take_chunks, .max_workers = workers_for(threads)},
+                 .work = work, .context = context, .chunks = chunks};
     open_job(&s.job);
-    take_pieces(&s.job, 0);
+    take_chunks(&s.job, 0);
     close_job(&s.job);
     wait_for_all(&s.job);
 }
@@ -226,7 +222,7 @@ void csm_share(int threads, ptrdiff_t pieces, void (*work)(void *, ptrdiff_t, in
 struct csm_place {
     job job;
     void (*work)(void *, csm_place *, int, int);
-    void *with;
+    void *context;
     atomic_int size;                /* threads that take part; 0: it is not settled yet             */
     atomic_int here, meetings;      /* who waits for the others, and how often all have met         */
 };
@@ -237,14 +233,14 @@ static void take_part(job *j, int me)
     int size;
     while (!(size = atomic_load(&p->size)))
         sched_yield();
-    p->work(p->with, p, me, size);
+    p->work(p->context, p, me, size);
 }
 
-void csm_gather(int threads, void (*work)(void *, csm_place *, int, int), void *with)
+void csm_gather(int threads, void (*work)(void *, csm_place *, int, int), void *context)
 {
-    csm_place p = {.job = {.part = take_part, .seats = seats_of(threads)}, .work = work, .with = with};
+    csm_place p = {.job = {.part = take_part, .max_workers = workers_for(threads)}, .work = work, .context = context};
     open_job(&p.job);
-    for (int i = 0; i < SOON && atomic_load(&p.job.joined) < p.job.seats; i++)
+    for (int i = 0; i < JOIN_YIELDS && atomic_load(&p.job.joined) < p.job.max_workers; i++)
         sched_yield();
     close_job(&p.job);
     atomic_store(&p.size, atomic_load(&p.job.joined) + 1);

@@ -5,15 +5,15 @@
 
 #include "csoftmax.h"
 
-/* work(with, piece, me) for each piece of [0, pieces), by the caller, which is 0, and up to `threads` - 1 workers, each
-   with a number of its own below `threads`. Who is done with a piece takes the next. */
-void csm_share(int threads, ptrdiff_t pieces, void (*work)(void *with, ptrdiff_t piece, int me), void *with);
+/* work(context, chunk, me) for each chunk of [0, chunks), by the caller, which is 0, and up to `threads` - 1 workers,
+   each with a number of its own below `threads`. A thread that is done with a chunk takes the next. */
+void csm_share(int threads, ptrdiff_t chunks, void (*work)(void *context, ptrdiff_t chunk, int me), void *context);
 
 /* Where threads meet. */
 typedef struct csm_place csm_place;
 
-/* work(with, place, me, n) by n threads at once: the caller, and those of `threads` - 1 workers that come soon. */
-void csm_gather(int threads, void (*work)(void *with, csm_place *place, int me, int n), void *with);
+/* work(context, place, me, n) by n threads at once: the caller, and those of `threads` - 1 workers that come soon. */
+void csm_gather(int threads, void (*work)(void *context, csm_place *place, int me, int n), void *context);
 
 /* Returns when all n have called it. */
 void csm_meet(csm_place *place);

@@ -9,12 +9,12 @@
 #include <string.h>
 
 /* Memory for `count` entries of `size` bytes; NULL if there is none. */
-static void *own(plan *p, ptrdiff_t count, ptrdiff_t size)
+static void *plan_alloc(plan *p, ptrdiff_t count, ptrdiff_t size)
 {
-    row_data *g = &p->given;
+    row_data *g = &p->per_row;
     const size_t bytes = (size_t)csm_times(count, size);
-    if (bytes <= sizeof p->few - g->used) {
-        char *memory = (char *)p->few + g->used;
+    if (bytes <= sizeof p->inline_buffer - g->used) {
+        char *memory = (char *)p->inline_buffer + g->used;
         g->used += (bytes + 7) / 8 * 8;
         return memory;
     }
@@ -73,7 +73,7 @@ static const double *take_numbers(plan *p, const csm_array *a, csm_status *statu
     if (!a->data || in_order(p, a, CSM_F64, 1))
         return a->data;
     const lines l = lines_of(p);
-    double *copy = own(p, p->count, sizeof *copy);
+    double *copy = plan_alloc(p, p->count, sizeof *copy);
     if (!copy)
         *status = CSM_NO_MEMORY;
     for (ptrdiff_t i = 0; copy && i < p->count / (l.inner ? l.inner : 1); i++) {
@@ -99,7 +99,7 @@ static csm_status take_labels(plan *p)
     for (ptrdiff_t i = 0; i * l.inner < p->count; i++) {
         for (ptrdiff_t run = 0; run < runs; run++) {
             const char *src = line_of(p, &c->target, i, &l) + run * (by_rows ? next_row : next_slot);
-            ptrdiff_t *dst = p->given.label + (line_start(p, i, &l) + (by_rows ? run * l.step : 0)) * p->slots;
+            ptrdiff_t *dst = p->per_row.label + (line_start(p, i, &l) + (by_rows ? run * l.step : 0)) * p->slots;
             csm_status status = csm_read_labels(by_rows ? dst : dst + run, by_rows ? 1 : l.step * p->slots, src,
                                                 c->target.dtype, c->target.swapped,
                                                 by_rows ? next_slot : next_row, count, &rule);
@@ -113,7 +113,7 @@ static csm_status take_labels(plan *p)
         if (bad != CSM_OK)
             return bad;
     }
-    p->given.valid = p->count - rule.skipped;
+    p->per_row.valid = p->count - rule.skipped;
     return CSM_OK;
 }
 
@@ -139,8 +139,8 @@ static csm_status take_weights(plan *p)
 {
     const csm_call *c = p->call;
     const double *weight = c->weight.data;
-    row_data *g = &p->given;
-    if (!(g->weight = own(p, p->n, csm_itemsize(c->dtype))))
+    row_data *g = &p->per_row;
+    if (!(g->weight = plan_alloc(p, p->n, csm_itemsize(c->dtype))))
         return CSM_NO_MEMORY;
     g->weight_scale = scale_of(weight, p->n);
     for (ptrdiff_t j = 0; j < p->n; j++)
@@ -154,19 +154,19 @@ static double counts_of(const plan *p, ptrdiff_t label, double prob)
 {
     const csm_call *c = p->call;
     const double *weight = c->weight.data;
-    const double keep = 1 - c->label_smoothing;
-    if (label < 0 || prob == 0 || keep == 0)
+    const double one_minus_eps = 1 - c->label_smoothing;
+    if (label < 0 || prob == 0 || one_minus_eps == 0)
         return 0;
-    return prob * (keep * (weight ? weight[label] / p->given.weight_scale : 1));
+    return prob * (one_minus_eps * (weight ? weight[label] / p->per_row.weight_scale : 1));
 }
 
 static void take_coefficients(plan *p)
 {
     const csm_call *c = p->call;
-    const ptrdiff_t *label = p->given.label;
+    const ptrdiff_t *label = p->per_row.label;
     const lines l = lines_of(p);
     for (ptrdiff_t at = 0; !c->prob.data && at < p->count * p->slots; at++)
-        csm_put(p->given.coefficient, c->dtype, at, counts_of(p, label[at], 1));
+        csm_put(p->per_row.coefficient, c->dtype, at, counts_of(p, label[at], 1));
     for (ptrdiff_t i = 0; c->prob.data && i * l.inner < p->count; i++)
         for (ptrdiff_t j = 0; j < l.inner; j++)
             for (ptrdiff_t slot = 0; slot < p->slots; slot++) {
@@ -174,14 +174,14 @@ static void take_coefficients(plan *p)
                 double prob;
                 memcpy(&prob, line_of(p, &c->prob, i, &l) + j * last_stride(p, &c->prob)
                               + (c->slots ? slot * c->prob.stride[c->ndim] : 0), sizeof prob);
-                csm_put(p->given.coefficient, c->dtype, at, counts_of(p, label[at], prob));
+                csm_put(p->per_row.coefficient, c->dtype, at, counts_of(p, label[at], prob));
             }
 }
 
 /* A row of several labels is ignored if all are; the kernels look at the first, so one that is not is brought there. */
 static void count_rows(plan *p)
 {
-    row_data *g = &p->given;
+    row_data *g = &p->per_row;
     g->valid = 0;
     for (ptrdiff_t row = 0; row < p->count; row++) {
         ptrdiff_t *label = g->label + row * p->slots, slot = 0;
@@ -205,14 +205,14 @@ static void count_rows(plan *p)
 /* Rows of weight 0 are ignored, though they count in the mean. Of probabilities, `ignored` is an array of its own. */
 static csm_status ignore_weightless(plan *p)
 {
-    row_data *g = &p->given;
+    row_data *g = &p->per_row;
     ptrdiff_t row = 0;
     while (row < p->count && g->sample_weight[row] != 0)
         row++;
     if (row == p->count)
         return CSM_OK;
     g->ignored = g->label;
-    if (!g->ignored && !(g->ignored = own(p, p->count, sizeof *g->ignored)))
+    if (!g->ignored && !(g->ignored = plan_alloc(p, p->count, sizeof *g->ignored)))
         return CSM_NO_MEMORY;
     if (!g->label)
         memset(g->ignored, 0, (size_t)p->count * sizeof *g->ignored);
@@ -236,9 +236,9 @@ static double divisor_of(const plan *p)
     if (c->normalizer != 0)
         return c->normalizer;
     if (!weight || c->op != CSM_CROSS_ENTROPY || c->prob.data)
-        return (double)p->given.valid;
+        return (double)p->per_row.valid;
     for (ptrdiff_t row = 0; row < p->count; row++) {
-        const ptrdiff_t label = p->given.label[row];
+        const ptrdiff_t label = p->per_row.label[row];
         const double w = label < 0 ? 0 : weight[label], s = sum + w, t = s - sum;
         low += (sum - (s - t)) + (w - t);
         sum = s;
@@ -249,7 +249,7 @@ static double divisor_of(const plan *p)
 csm_status csm_take_rows(plan *p)
 {
     csm_call *c = p->call;
-    row_data *g = &p->given;
+    row_data *g = &p->per_row;
     const ptrdiff_t size = csm_itemsize(c->dtype), labels = csm_times(p->count, p->slots);
     csm_status status = CSM_OK;
     g->valid = p->count;
@@ -257,12 +257,12 @@ csm_status csm_take_rows(plan *p)
     if (c->weight.data && (status = take_weights(p)) != CSM_OK)
         return status;
     if (c->target.data) {
-        if (!(g->label = own(p, labels, sizeof *g->label)))
+        if (!(g->label = plan_alloc(p, labels, sizeof *g->label)))
             return CSM_NO_MEMORY;
         if ((status = take_labels(p)) != CSM_OK)
             return status;
         if (c->weight.data || c->prob.data || c->label_smoothing != 0) {
-            if (!(g->coefficient = own(p, labels, size)))
+            if (!(g->coefficient = plan_alloc(p, labels, size)))
                 return CSM_NO_MEMORY;
             take_coefficients(p);
         }
@@ -283,7 +283,7 @@ csm_status csm_take_rows(plan *p)
     if (c->r.data || c->loss) {
         const csm_dtype dtype = csm_result_dtype(c);
         const int fit = in_order(p, &c->r, dtype, p->results);
-        g->result = fit ? c->r.data : own(p, csm_times(p->count, p->results), csm_itemsize(dtype));
+        g->result = fit ? c->r.data : plan_alloc(p, csm_times(p->count, p->results), csm_itemsize(dtype));
         status = g->result ? status : CSM_NO_MEMORY;
     }
     return status;
@@ -292,29 +292,26 @@ csm_status csm_take_rows(plan *p)
 void csm_clear_results(const plan *p)
 {
     const int is_log = p->call->op == CSM_LOGSUMEXP || p->call->op == CSM_LOGSUMEXP_B;
-    for (ptrdiff_t i = 0; p->given.result && i < p->count * p->results; i++)
-        csm_put(p->given.result, csm_result_dtype(p->call), i, is_log && i % p->results == 0 ? -HUGE_VAL : 0);
+    for (ptrdiff_t i = 0; p->per_row.result && i < p->count * p->results; i++)
+        csm_put(p->per_row.result, csm_result_dtype(p->call), i, is_log && i % p->results == 0 ? -HUGE_VAL : 0);
 }
-
-/* Numbers that are added in a row, by eight strided sums. */
-enum { FEW = 64 };
 
 /* The sum times `scale`. Pairwise over few numbers at a time, all but the last as many: the order depends on the count
    alone, the error grows with its log. */
 static double sum_of(const double *v, ptrdiff_t count, double scale)
 {
-    ptrdiff_t first = FEW;
+    ptrdiff_t first = SUM_BLOCK;
     while (2 * first < count)
         first *= 2;
     if (first < count)
         return sum_of(v, first, scale) + sum_of(v + first, count - first, scale);
-    double few[FEW] = {0}, s[8] = {0};
-    memcpy(few, v, (size_t)count * sizeof *v);
-    for (int i = 0; scale != 1 && i < FEW; i++)
-        few[i] *= scale;
-    for (int i = 0; i < FEW; i += 8)
+    double inline_buffer[SUM_BLOCK] = {0}, s[8] = {0};
+    memcpy(inline_buffer, v, (size_t)count * sizeof *v);
+    for (int i = 0; scale != 1 && i < SUM_BLOCK; i++)
+        inline_buffer[i] *= scale;
+    for (int i = 0; i < SUM_BLOCK; i += 8)
         _Pragma("GCC unroll 8") for (int k = 0; k < 8; k++)    /* in memory they would wait for each other */
-            s[k] += few[i + k];
+            s[k] += inline_buffer[i + k];
     return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
 }
 
@@ -331,20 +328,20 @@ void csm_give_results(const plan *p)
     const ptrdiff_t size = csm_itemsize(c->dtype);
     const lines l = lines_of(p);
     if (c->loss)
-        *c->loss = csm_rounded(mean_of(p->given.result, p->count, p->given.divisor), c->dtype);
-    if (!c->r.data || p->given.result == c->r.data)
+        *c->loss = csm_rounded(mean_of(p->per_row.result, p->count, p->per_row.divisor), c->dtype);
+    if (!c->r.data || p->per_row.result == c->r.data)
         return;
     for (ptrdiff_t i = 0; i * l.inner < p->count; i++)
         for (ptrdiff_t j = 0; j < l.inner; j++)
             csm_write(line_of(p, &c->r, i, &l) + j * last_stride(p, &c->r), c->r.dtype, c->r.swapped,
                       p->results > 1 ? c->r.stride[c->ndim] : 0,
-                      (const char *)p->given.result + (line_start(p, i, &l) + j * l.step) * p->results * size,
+                      (const char *)p->per_row.result + (line_start(p, i, &l) + j * l.step) * p->results * size,
                       c->dtype, p->results);
 }
 
-void csm_drop_rows(plan *p)
+void csm_free_rows(plan *p)
 {
-    for (owned *o = p->given.last, *before; o; o = before) {
+    for (owned *o = p->per_row.last, *before; o; o = before) {
         before = o->before;
         free(o);
     }

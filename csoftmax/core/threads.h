@@ -4,6 +4,7 @@
 #define CSM_THREADS_H
 
 #include "pool.h"
+#include "tuning.h"
 
 #include <stdatomic.h>
 #ifdef _OPENMP
@@ -12,9 +13,6 @@ enum { HAS_OPENMP = 1 };
 #else
 enum { HAS_OPENMP = 0 };
 #endif
-
-/* What a thread must get, in float32 numbers of long rows: 15 us of work. */
-#define CSM_WORK_PER_THREAD 75000
 
 static atomic_int csm_thread_limit;     /* 0: none */
 

@@ -1,5 +1,5 @@
 /* The avx2 kernels for float32. */
-#include "../kernels.h"
+#include "../block.h"
 #include "target.h"
 #if defined(__x86_64__)
 #define CSM_ISA "avx2"
@@ -11,6 +11,6 @@ TARGET_BEGIN("avx2,fma,f16c")
 #include "../math/exp_f32.h"
 #include "../math/log1p_f32.h"
 #include "../math/tanh_f32.h"
-#include "../engine.h"
+#include "../kernels/table.h"
 TARGET_END
 #endif

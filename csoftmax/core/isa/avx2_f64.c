@@ -1,5 +1,5 @@
 /* The avx2 kernels for float64. */
-#include "../kernels.h"
+#include "../block.h"
 #include "target.h"
 #if defined(__x86_64__)
 #define CSM_ISA "avx2"
@@ -8,10 +8,10 @@ TARGET_BEGIN("avx2,fma,f16c")
 #include "../math/product.h"
 #include "../vec/avx2_f64.h"
 #include "../math/two_sum.h"
-#include "../math/wide_f64.h"
+#include "../math/acc_f64.h"
 #include "../math/exp_f64.h"
 #include "../math/log1p_f64.h"
 #include "../math/tanh_f64.h"
-#include "../engine.h"
+#include "../kernels/table.h"
 TARGET_END
 #endif

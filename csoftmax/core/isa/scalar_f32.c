@@ -1,5 +1,5 @@
 /* The scalar kernels for float32. */
-#include "../kernels.h"
+#include "../block.h"
 #include "target.h"
 SMALL_CODE
 #define CSM_ISA "scalar"
@@ -10,4 +10,4 @@ SMALL_CODE
 #include "../math/exp_f32.h"
 #include "../math/log1p_f32.h"
 #include "../math/tanh_f32.h"
-#include "../engine.h"
+#include "../kernels/table.h"

@@ -1,5 +1,5 @@
 /* The scalar kernels for float64. */
-#include "../kernels.h"
+#include "../block.h"
 #include "target.h"
 SMALL_CODE
 #define CSM_ISA "scalar"
@@ -7,8 +7,8 @@ SMALL_CODE
 #include "../math/product.h"
 #include "../vec/scalar_f64.h"
 #include "../math/two_sum.h"
-#include "../math/wide_f64.h"
+#include "../math/acc_f64.h"
 #include "../math/exp_f64.h"
 #include "../math/log1p_f64.h"
 #include "../math/tanh_f64.h"
-#include "../engine.h"
+#include "../kernels/table.h"

@@ -1,5 +1,9 @@
-/* Powers of two, exponentials and logarithms of doubles, without libm, whose results differ from system to system.
-   Includes nothing; needs <stdint.h> and <string.h> before it. */
+/* Powers of two, exponentials and logarithms of doubles, without libm, whose results differ from system to system. */
+#ifndef CSM_DOUBLE_H
+#define CSM_DOUBLE_H
+
+#include <stdint.h>
+#include <string.h>
 
 /* ln2 as a number of 37 bits, whose products with whole numbers of 16 are exact, and the rest. */
 #define LN2_37 0x1.62e42fefa0000p-1     /* 0.6931471805582987 */
@@ -41,3 +45,5 @@ static inline double exp_near_0(double t, double rest)
     const double above = t * sum;
     return 1 + (above + rest * (1 + above));
 }
+
+#endif

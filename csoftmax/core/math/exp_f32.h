@@ -1,11 +1,14 @@
-/* What math/exp.h needs to know of float32: ranges, constants, coefficients. Includes nothing;
-   needs a vector header before it.
+/* What math/exp.h needs to know of float32: ranges, constants, coefficients.
 
    Worst error of v_exp over every float32 of its domain, T = 1: see tests/test_accuracy.py. */
+#ifndef CSM_EXP_F32_H
+#define CSM_EXP_F32_H
+
+#include "../vec/vec.h"
 
 #define EXP_NEAR 208         /* up to this abs(max/T) the shift is an integer: exp takes the max off itself  */
-#define EXP_LIFT 64          /* exponentials come out this many powers of two above e^((x - max)/T), ...       */
-#define EXP_MOST_LIFT 100    /* ... and up to this many where what is computed from them is scaled up          */
+#define EXP_UPSCALE 64          /* exponentials come out this many powers of two above e^((x - max)/T), ...       */
+#define EXP_MAX_UPSCALE 100    /* ... and up to this many where what is computed from them is scaled up          */
 #define EXP_BIAS 127         /* of exponent bits; those of 2^-EXP_BIAS are 0                                   */
 #define EXP_LEAST -125       /* exponentials that would be less than 2^EXP_LEAST are 0                         */
 #define EXP_MAGIC 0x1.8p23f  /* a number of this size has no fraction bits                                     */
@@ -51,4 +54,6 @@ static const real exp_c[] = {
     0x1.5554a2p-3f,          /* 0.166665331 */
     0x1.000000p-1f,          /* 0.5 */
 };
+#endif
+
 #endif

@@ -1,9 +1,15 @@
-/* What math/exp.h needs to know of float64: ranges, constants, coefficients. Includes nothing;
-   needs a vector header before it. */
+/* What math/exp.h needs to know of float64: ranges, constants, coefficients. */
+#ifndef CSM_EXP_F64_H
+#define CSM_EXP_F64_H
+
+#ifndef CSM_ISA
+#define CSM_ALONE_F64      /* which vectors vec.h stands in with */
+#endif
+#include "../vec/vec.h"
 
 #define EXP_NEAR 1490        /* up to this abs(max/T) the shift is an integer: exp takes the max off itself  */
-#define EXP_LIFT 512         /* exponentials come out this many powers of two above e^((x - max)/T), ...       */
-#define EXP_MOST_LIFT 700    /* ... and up to this many where what is computed from them is scaled up          */
+#define EXP_UPSCALE 512         /* exponentials come out this many powers of two above e^((x - max)/T), ...       */
+#define EXP_MAX_UPSCALE 700    /* ... and up to this many where what is computed from them is scaled up          */
 #define EXP_BIAS 1023        /* of exponent bits; those of 2^-EXP_BIAS are 0                                   */
 #define EXP_LEAST -900       /* exponentials that would be less than 2^EXP_LEAST are 0: rounding errors of sums
                                 of others are normal numbers                                                   */
@@ -60,4 +66,6 @@ static const real exp_c[] = {
     0x1.5555555555501p-3,    /* 0.16666666666666433 */
     0x1.0000000000000p-1,    /* 0.5 */
 };
+#endif
+
 #endif

@@ -1,10 +1,14 @@
-/* log(1 + r) for r >= 0, accurate also where r is tiny. Includes nothing; needs a vector header, math/two_sum.h,
-   math/exp_<real>.h (the parts of ln2) and math/log1p_<real>.h before it.
+/* log(1 + r) for r >= 0, accurate also where r is tiny.
 
    1 + r = 2^n (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)]; f = 2^-n r + (2^-n - 1), both terms exact (n = 0: f = r).
    With s = f/(2 + f), z = s^2:  log(1 + f) = 2 atanh(s) = f - (f^2/2 - s (f^2/2 + z P(z))).
 
    Domain: 0 <= r <= 2^100; r = 0 gives 0, NaN gives NaN. Worst error 0.9 ULP (tests/test_accuracy.py). */
+#ifndef CSM_LOG1P_H
+#define CSM_LOG1P_H
+
+#include "../vec/vec.h"
+#include "two_sum.h"
 
 /* m + log(1 + r), m finite, with one rounding at the end. */
 static CSM_SHARED vec v_add_log1p(vec m, vec r)
@@ -21,3 +25,5 @@ static CSM_SHARED vec v_add_log1p(vec m, vec r)
 }
 
 CSM_INLINE vec v_log1p(vec r) { return v_add_log1p(v_set(0), r); }
+
+#endif

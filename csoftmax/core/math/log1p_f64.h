@@ -1,4 +1,11 @@
-/* What math/log1p.h needs to know of float64. Includes nothing. */
+/* What math/log1p.h needs to know of float64. */
+#ifndef CSM_LOG1P_F64_H
+#define CSM_LOG1P_F64_H
+
+#ifndef CSM_ISA
+#define CSM_ALONE_F64      /* which vectors vec.h stands in with */
+#endif
+#include "../vec/vec.h"
 
 /* P(z) of tools/coefficients.py, z <= 0.0295: log within 1.3e-18. */
 CSM_INLINE vec log_p(vec z)
@@ -11,3 +18,5 @@ CSM_INLINE vec log_p(vec z)
     p = v_fma(p, z, v_set(0x1.999999997f9b9p-2));       /* 0.39999999999409003 */
     return v_fma(p, z, v_set(0x1.5555555555593p-1));    /* 0.66666666666667351 */
 }
+
+#endif

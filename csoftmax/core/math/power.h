@@ -1,8 +1,15 @@
-/* r^gamma of numbers in [0, 1], and what focal losses make of it. Includes nothing; needs kernels.h, math/product.h, a
-   vector header and its accumulator, math/double.h and math/underflow.h before it.
+/* r^gamma of numbers in [0, 1], and what focal losses make of it.
 
    log r = n ln2 + log m with m in [sqrt(1/2), sqrt(2)], absolutely right to 2^-53, times gamma as hi + lo: r^gamma is
    within 2 (1 + gamma) 2^-53 of itself. */
+#ifndef CSM_POWER_H
+#define CSM_POWER_H
+
+#include "../block.h"
+#include "../vec/vec.h"
+#include "double.h"
+#include "product.h"
+#include "underflow.h"
 
 /* r^gamma of r in [0, 1], gamma > 0; rounded twice where that is below the normal range. */
 static CSM_SHARED double power_in(double r, double gamma)
@@ -23,7 +30,7 @@ static CSM_SHARED double power_in(double r, double gamma)
 }
 
 /* By what focal_gamma multiplies losses and gradients; the latter is about 2^-down. */
-typedef struct { wide loss, gradient; vec down; } focus;
+typedef struct { acc loss, gradient; vec down; } focus;
 
 /* Whether a b, of which nothing larger is made, is 0 as `real`. */
 CSM_INLINE int vanishes(double a, double b)
@@ -33,11 +40,11 @@ CSM_INLINE int vanishes(double a, double b)
 }
 
 /* Of rows with this r, p_t and l, what is made of them multiplied by these. l/r is next to 1 where r is small. */
-static CSM_SHARED focus focus_of(const csm_block *b, wide r, wide p, wide l, wide of_loss, wide of_gradient)
+static CSM_SHARED focus focus_of(const csm_block *b, acc r, acc p, acc l, acc of_loss, acc of_gradient)
 {
     double rest[V_LANES], own[V_LANES], loss[V_LANES], weight[V_LANES], scale[V_LANES];
     real down[V_LANES];
-    w_store(rest, r), w_store(own, p), w_store(loss, l), w_store(weight, of_loss), w_store(scale, of_gradient);
+    a_store(rest, r), a_store(own, p), a_store(loss, l), a_store(weight, of_loss), a_store(scale, of_gradient);
     for (ptrdiff_t i = 0; i < V_LANES; i++) {
         const double power = rest[i] < b->focal_least ? 0 : power_in(rest[i], b->focal_gamma);
         const double ratio = rest[i] < 0x1p-60 ? 1 : loss[i] / rest[i];
@@ -46,5 +53,7 @@ static CSM_SHARED focus focus_of(const csm_block *b, wide r, wide p, wide l, wid
         own[i] = vanishes(f * rest[i], scale[i]) ? 0 : f;
         down[i] = (real)-exponent_of(own[i]);
     }
-    return (focus){w_load(loss), w_load(own), v_get(down)};
+    return (focus){a_load(loss), a_load(own), v_get(down)};
 }
+
+#endif

@@ -1,4 +1,11 @@
-/* What softcap.h needs to know of float64. Includes nothing. */
+/* What softcap.h needs to know of float64. */
+#ifndef CSM_TANH_F64_H
+#define CSM_TANH_F64_H
+
+#ifndef CSM_ISA
+#define CSM_ALONE_F64      /* which vectors vec.h stands in with */
+#endif
+#include "../vec/vec.h"
 
 /* P(z) of tools/coefficients.py, z <= 0.1225: tanh within 1.3e-19. */
 CSM_INLINE vec tanh_p(vec z)
@@ -13,3 +20,5 @@ CSM_INLINE vec tanh_p(vec z)
     p = v_fma(p, z, v_set(-0x1.1111111110b21p-3));      /* -0.13333333333329114   */
     return v_fma(p, z, v_set(0x1.5555555555553p-2));    /* 0.3333333333333332     */
 }
+
+#endif

@@ -1,4 +1,8 @@
-/* The rounding error of a sum. Includes nothing; needs a vector header before it. */
+/* The rounding error of a sum. */
+#ifndef CSM_TWO_SUM_H
+#define CSM_TWO_SUM_H
+
+#include "../vec/vec.h"
 
 /* Knuth's two-sum: s + err = a + b exactly, whatever their order. */
 CSM_INLINE vec two_sum(vec a, vec b, vec *err)
@@ -7,3 +11,5 @@ CSM_INLINE vec two_sum(vec a, vec b, vec *err)
     *err = v_add(v_sub(a, v_sub(s, t)), v_sub(b, t));
     return s;
 }
+
+#endif

@@ -1,18 +1,22 @@
 /* Eight lanes of float32: AVX2, FMA, F16C. Operations as in README.md.
    Partial stores copy lanes one by one: vmaskmov stores are slow on AMD. */
+#ifndef CSM_VEC_AVX2_F32_H
+#define CSM_VEC_AVX2_F32_H
+
+#include "../isa/target.h"
 
 typedef float elem;
 typedef float real;
 typedef __m256 vec;
 typedef __m256 mask;
-typedef struct { __m256d a, b; } wide;      /* lanes 0..3 and 4..7 */
+typedef struct { __m256d a, b; } acc;      /* lanes 0..3 and 4..7 */
 #define V_LANES 8
-#define W_SIZE V_LANES
+#define ACC_SIZE V_LANES
 #define V_GROUP 4
 #define V_TABLE 1
-#define V_FOLDS 3
+#define V_LOG2_LANES 3
 #define V_FUSED 1
-#define V_HALVES
+#define V_HALF
 
 CSM_INLINE __m256i lanes_below(ptrdiff_t n)
 {
@@ -59,8 +63,8 @@ CSM_INLINE void v_put(real *p, vec v) { _mm256_storeu_ps(p, v); }
 CSM_INLINE vec v_of_ints(const ptrdiff_t *p)
 {
     __m256 low = _mm256_loadu_ps((const float *)p), high = _mm256_loadu_ps((const float *)(p + 4));
-    __m256d halves = _mm256_castps_pd(_mm256_shuffle_ps(low, high, _MM_SHUFFLE(2, 0, 2, 0)));
-    return _mm256_cvtepi32_ps(_mm256_castpd_si256(_mm256_permute4x64_pd(halves, _MM_SHUFFLE(3, 1, 2, 0))));
+    __m256d pairs = _mm256_castps_pd(_mm256_shuffle_ps(low, high, _MM_SHUFFLE(2, 0, 2, 0)));
+    return _mm256_cvtepi32_ps(_mm256_castpd_si256(_mm256_permute4x64_pd(pairs, _MM_SHUFFLE(3, 1, 2, 0))));
 }
 
 CSM_INLINE vec v_add(vec a, vec b) { return _mm256_add_ps(a, b); }
@@ -78,9 +82,9 @@ CSM_INLINE mask v_eq(vec a, vec b) { return _mm256_cmp_ps(a, b, _CMP_EQ_OQ); }
 CSM_INLINE mask v_ne(vec a, vec b) { return _mm256_cmp_ps(a, b, _CMP_NEQ_UQ); }
 CSM_INLINE mask v_lt(vec a, vec b) { return _mm256_cmp_ps(a, b, _CMP_LT_OQ); }
 CSM_INLINE mask v_le(vec a, vec b) { return _mm256_cmp_ps(a, b, _CMP_LE_OQ); }
-CSM_INLINE vec v_pick(mask m, vec a, vec b) { return _mm256_blendv_ps(b, a, m); }
-CSM_INLINE vec v_keep(mask m, vec a) { return _mm256_and_ps(m, a); }
-CSM_INLINE vec v_drop(mask m, vec a) { return _mm256_andnot_ps(m, a); }
+CSM_INLINE vec v_select(mask m, vec a, vec b) { return _mm256_blendv_ps(b, a, m); }
+CSM_INLINE vec v_where(mask m, vec a) { return _mm256_and_ps(m, a); }
+CSM_INLINE vec v_unless(mask m, vec a) { return _mm256_andnot_ps(m, a); }
 CSM_INLINE vec v_count(vec c, mask m)       /* a mask is -1 */
 {
     return _mm256_castsi256_ps(_mm256_sub_epi32(_mm256_castps_si256(c), _mm256_castps_si256(m)));
@@ -136,7 +140,7 @@ CSM_INLINE vec v_exponent(vec a)
     return _mm256_cvtepi32_ps(_mm256_sub_epi32(n, _mm256_set1_epi32(127)));
 }
 
-CSM_INLINE vec v_fold(vec a, int i)
+CSM_INLINE vec v_swap_lanes(vec a, int i)
 {
     return i == 2 ? _mm256_permute2f128_ps(a, a, 1)
          : i == 1 ? _mm256_permute_ps(a, _MM_SHUFFLE(1, 0, 3, 2)) : _mm256_permute_ps(a, _MM_SHUFFLE(2, 3, 0, 1));
@@ -161,58 +165,58 @@ CSM_INLINE vec v_choose(vec a, vec b, choice c)
 CSM_INLINE real v_first(vec a) { return _mm256_cvtss_f32(a); }
 CSM_INLINE vec v_lanes(void) { return _mm256_setr_ps(0, 1, 2, 3, 4, 5, 6, 7); }
 
-CSM_INLINE wide w_set(double a) { wide w = {_mm256_set1_pd(a), _mm256_set1_pd(a)}; return w; }
-CSM_INLINE wide w_get(const double *p) { wide w = {_mm256_loadu_pd(p), _mm256_loadu_pd(p + 4)}; return w; }
-CSM_INLINE wide w_load(const double *p) { return w_get(p); }
-CSM_INLINE void w_store(double *p, wide w) { _mm256_storeu_pd(p, w.a); _mm256_storeu_pd(p + 4, w.b); }
-CSM_INLINE void w_put(double *p, wide w) { w_store(p, w); }
-CSM_INLINE void w_put_first(double *p, wide w) { *p = _mm256_cvtsd_f64(w.a); }
-CSM_INLINE wide w_pair(double hi, double lo) { return w_set(hi + lo); }
-CSM_INLINE wide w_zero(void) { return w_set(0); }
-CSM_INLINE wide w_of(vec v)
+CSM_INLINE acc a_set(double a) { acc w = {_mm256_set1_pd(a), _mm256_set1_pd(a)}; return w; }
+CSM_INLINE acc a_get(const double *p) { acc w = {_mm256_loadu_pd(p), _mm256_loadu_pd(p + 4)}; return w; }
+CSM_INLINE acc a_load(const double *p) { return a_get(p); }
+CSM_INLINE void a_store(double *p, acc w) { _mm256_storeu_pd(p, w.a); _mm256_storeu_pd(p + 4, w.b); }
+CSM_INLINE void a_put(double *p, acc w) { a_store(p, w); }
+CSM_INLINE void a_put_first(double *p, acc w) { *p = _mm256_cvtsd_f64(w.a); }
+CSM_INLINE acc a_pair(double hi, double lo) { return a_set(hi + lo); }
+CSM_INLINE acc a_zero(void) { return a_set(0); }
+CSM_INLINE acc a_of(vec v)
 {
-    wide w = {_mm256_cvtps_pd(_mm256_castps256_ps128(v)), _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1))};
+    acc w = {_mm256_cvtps_pd(_mm256_castps256_ps128(v)), _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1))};
     return w;
 }
-CSM_INLINE wide w_sum(wide x, wide y) { return (wide){_mm256_add_pd(x.a, y.a), _mm256_add_pd(x.b, y.b)}; }
-CSM_INLINE wide w_sub(wide x, wide y) { return (wide){_mm256_sub_pd(x.a, y.a), _mm256_sub_pd(x.b, y.b)}; }
-CSM_INLINE wide w_mul(wide x, wide y) { return (wide){_mm256_mul_pd(x.a, y.a), _mm256_mul_pd(x.b, y.b)}; }
-CSM_INLINE wide w_div(wide x, wide y) { return (wide){_mm256_div_pd(x.a, y.a), _mm256_div_pd(x.b, y.b)}; }
-CSM_INLINE wide w_add(wide w, vec v) { return w_sum(w, w_of(v)); }
-CSM_INLINE wide w_add_four(wide w, vec a, vec b, vec c, vec d, int unit)
+CSM_INLINE acc a_sum(acc x, acc y) { return (acc){_mm256_add_pd(x.a, y.a), _mm256_add_pd(x.b, y.b)}; }
+CSM_INLINE acc a_sub(acc x, acc y) { return (acc){_mm256_sub_pd(x.a, y.a), _mm256_sub_pd(x.b, y.b)}; }
+CSM_INLINE acc a_mul(acc x, acc y) { return (acc){_mm256_mul_pd(x.a, y.a), _mm256_mul_pd(x.b, y.b)}; }
+CSM_INLINE acc a_div(acc x, acc y) { return (acc){_mm256_div_pd(x.a, y.a), _mm256_div_pd(x.b, y.b)}; }
+CSM_INLINE acc a_add(acc w, vec v) { return a_sum(w, a_of(v)); }
+CSM_INLINE acc a_add_four(acc w, vec a, vec b, vec c, vec d, int T_is_1)
 {
-    (void)unit;
-    return w_add(w_add(w, v_add(a, b)), v_add(c, d));
+    (void)T_is_1;
+    return a_add(a_add(w, v_add(a, b)), v_add(c, d));
 }
-CSM_INLINE wide w_add_product(wide w, vec a, vec b)
+CSM_INLINE acc a_add_product(acc w, vec a, vec b)
 {
-    wide x = w_of(a), y = w_of(b);
+    acc x = a_of(a), y = a_of(b);
     w.a = _mm256_fmadd_pd(x.a, y.a, w.a);
     w.b = _mm256_fmadd_pd(x.b, y.b, w.b);
     return w;
 }
-CSM_INLINE vec w_round(wide w)
+CSM_INLINE vec a_round(acc w)
 {
     return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm256_cvtpd_ps(w.a)), _mm256_cvtpd_ps(w.b), 1);
 }
-CSM_INLINE wide w_ratio(wide w, vec a) { return w_div(w, w_of(a)); }
-CSM_INLINE wide w_drop(mask m, wide w)
+CSM_INLINE acc a_ratio(acc w, vec a) { return a_div(w, a_of(a)); }
+CSM_INLINE acc a_unless(mask m, acc w)
 {
     const __m128 low = _mm256_castps256_ps128(m), high = _mm256_extractf128_ps(m, 1);
-    return (wide){_mm256_andnot_pd(_mm256_castsi256_pd(_mm256_cvtepi32_epi64(_mm_castps_si128(low))), w.a),
+    return (acc){_mm256_andnot_pd(_mm256_castsi256_pd(_mm256_cvtepi32_epi64(_mm_castps_si128(low))), w.a),
                   _mm256_andnot_pd(_mm256_castsi256_pd(_mm256_cvtepi32_epi64(_mm_castps_si128(high))), w.b)};
 }
-CSM_INLINE wide w_clamp(wide w, double most)
+CSM_INLINE acc a_clamp(acc w, double most)
 {
     const __m256d high = _mm256_set1_pd(most), low = _mm256_set1_pd(-most);
-    return (wide){_mm256_max_pd(low, _mm256_min_pd(high, w.a)), _mm256_max_pd(low, _mm256_min_pd(high, w.b))};
+    return (acc){_mm256_max_pd(low, _mm256_min_pd(high, w.a)), _mm256_max_pd(low, _mm256_min_pd(high, w.b))};
 }
-CSM_INLINE void w_split(wide w, vec *hi, vec *lo)
+CSM_INLINE void a_split(acc w, vec *hi, vec *lo)
 {
-    *hi = w_round(w);
-    *lo = w_round(w_sub(w, w_of(*hi)));
+    *hi = a_round(w);
+    *lo = a_round(a_sub(w, a_of(*hi)));
 }
-CSM_INLINE wide w_hsum(wide w)
+CSM_INLINE acc a_hsum(acc w)
 {
     __m256d s = _mm256_add_pd(w.a, w.b);
     s = _mm256_add_pd(s, _mm256_permute2f128_pd(s, s, 1));
@@ -220,3 +224,5 @@ CSM_INLINE wide w_hsum(wide w)
     w.a = w.b = s;
     return w;
 }
+
+#endif

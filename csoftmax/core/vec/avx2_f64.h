@@ -1,5 +1,9 @@
 /* Four lanes of float64: AVX2, FMA. Operations as in README.md.
    Partial stores copy lanes one by one: vmaskmov stores are slow on AMD. */
+#ifndef CSM_VEC_AVX2_F64_H
+#define CSM_VEC_AVX2_F64_H
+
+#include "../isa/target.h"
 
 typedef double elem;
 typedef double real;
@@ -8,7 +12,7 @@ typedef __m256d mask;
 #define V_LANES 4
 #define V_GROUP 4
 #define V_TABLE 1
-#define V_FOLDS 2
+#define V_LOG2_LANES 2
 #define V_FUSED 1
 
 CSM_INLINE __m256i lanes_below(ptrdiff_t n)
@@ -70,9 +74,9 @@ CSM_INLINE mask v_eq(vec a, vec b) { return _mm256_cmp_pd(a, b, _CMP_EQ_OQ); }
 CSM_INLINE mask v_ne(vec a, vec b) { return _mm256_cmp_pd(a, b, _CMP_NEQ_UQ); }
 CSM_INLINE mask v_lt(vec a, vec b) { return _mm256_cmp_pd(a, b, _CMP_LT_OQ); }
 CSM_INLINE mask v_le(vec a, vec b) { return _mm256_cmp_pd(a, b, _CMP_LE_OQ); }
-CSM_INLINE vec v_pick(mask m, vec a, vec b) { return _mm256_blendv_pd(b, a, m); }
-CSM_INLINE vec v_keep(mask m, vec a) { return _mm256_and_pd(m, a); }
-CSM_INLINE vec v_drop(mask m, vec a) { return _mm256_andnot_pd(m, a); }
+CSM_INLINE vec v_select(mask m, vec a, vec b) { return _mm256_blendv_pd(b, a, m); }
+CSM_INLINE vec v_where(mask m, vec a) { return _mm256_and_pd(m, a); }
+CSM_INLINE vec v_unless(mask m, vec a) { return _mm256_andnot_pd(m, a); }
 CSM_INLINE vec v_count(vec c, mask m)       /* a mask is -1 */
 {
     return _mm256_castsi256_pd(_mm256_sub_epi64(_mm256_castpd_si256(c), _mm256_castpd_si256(m)));
@@ -107,7 +111,7 @@ CSM_INLINE vec v_exponent(vec a)
     return v_sub(_mm256_castsi256_pd(bits), v_set(0x1p52 + 1023));
 }
 
-CSM_INLINE vec v_fold(vec a, int i) { return i == 1 ? _mm256_permute2f128_pd(a, a, 1) : _mm256_permute_pd(a, 5); }
+CSM_INLINE vec v_swap_lanes(vec a, int i) { return i == 1 ? _mm256_permute2f128_pd(a, a, 1) : _mm256_permute_pd(a, 5); }
 CSM_INLINE vec v_zip_lo(vec a, vec b, int i)
 {
     return i == 1 ? _mm256_permute2f128_pd(a, b, 0x20) : _mm256_unpacklo_pd(a, b);
@@ -122,11 +126,13 @@ CSM_INLINE choice v_choice(const unsigned char *p) { return _mm256_cvtepu8_epi64
 CSM_INLINE vec v_choose(vec a, vec b, choice c)
 {
     const __m256i low = _mm256_slli_epi64(c, 1), high = _mm256_or_si256(low, _mm256_set1_epi64x(1));
-    const __m256i halves = _mm256_or_si256(low, _mm256_slli_epi64(high, 32));
-    const __m256 from_a = _mm256_permutevar8x32_ps(_mm256_castpd_ps(a), halves);
-    const __m256 from_b = _mm256_permutevar8x32_ps(_mm256_castpd_ps(b), halves);
+    const __m256i pairs = _mm256_or_si256(low, _mm256_slli_epi64(high, 32));
+    const __m256 from_a = _mm256_permutevar8x32_ps(_mm256_castpd_ps(a), pairs);
+    const __m256 from_b = _mm256_permutevar8x32_ps(_mm256_castpd_ps(b), pairs);
     const __m256d is_b = _mm256_castsi256_pd(_mm256_slli_epi64(c, 61));
     return _mm256_blendv_pd(_mm256_castps_pd(from_a), _mm256_castps_pd(from_b), is_b);
 }
 CSM_INLINE real v_first(vec a) { return _mm256_cvtsd_f64(a); }
 CSM_INLINE vec v_lanes(void) { return _mm256_setr_pd(0, 1, 2, 3); }
+
+#endif

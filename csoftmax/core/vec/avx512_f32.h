@@ -1,17 +1,21 @@
 /* Sixteen lanes of float32: AVX-512 F, DQ, BW, VL. Operations as in README.md. */
+#ifndef CSM_VEC_AVX512_F32_H
+#define CSM_VEC_AVX512_F32_H
+
+#include "../isa/target.h"
 
 typedef float elem;
 typedef float real;
 typedef __m512 vec;
 typedef __mmask16 mask;
-typedef struct { __m512d a, b; } wide;      /* lanes 0..7 and 8..15 */
+typedef struct { __m512d a, b; } acc;      /* lanes 0..7 and 8..15 */
 #define V_LANES 16
-#define W_SIZE V_LANES
+#define ACC_SIZE V_LANES
 #define V_GROUP 4
 #define V_TABLE 16
-#define V_FOLDS 4
+#define V_LOG2_LANES 4
 #define V_FUSED 1
-#define V_HALVES
+#define V_HALF
 
 CSM_INLINE mask m_first(ptrdiff_t n) { return (mask)((1u << n) - 1); }
 
@@ -48,9 +52,9 @@ CSM_INLINE mask v_eq(vec a, vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ)
 CSM_INLINE mask v_ne(vec a, vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_NEQ_UQ); }
 CSM_INLINE mask v_lt(vec a, vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
 CSM_INLINE mask v_le(vec a, vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_LE_OQ); }
-CSM_INLINE vec v_pick(mask m, vec a, vec b) { return _mm512_mask_blend_ps(m, b, a); }
-CSM_INLINE vec v_keep(mask m, vec a) { return _mm512_maskz_mov_ps(m, a); }
-CSM_INLINE vec v_drop(mask m, vec a) { return _mm512_mask_blend_ps(m, a, _mm512_setzero_ps()); }
+CSM_INLINE vec v_select(mask m, vec a, vec b) { return _mm512_mask_blend_ps(m, b, a); }
+CSM_INLINE vec v_where(mask m, vec a) { return _mm512_maskz_mov_ps(m, a); }
+CSM_INLINE vec v_unless(mask m, vec a) { return _mm512_mask_blend_ps(m, a, _mm512_setzero_ps()); }
 CSM_INLINE vec v_count(vec c, mask m)
 {
     __m512i old = _mm512_castps_si512(c);
@@ -115,7 +119,7 @@ CSM_INLINE vec v_subnormal(vec a)
 }
 CSM_INLINE vec v_exponent(vec a) { return _mm512_getexp_ps(_mm512_maskz_mov_ps(v_lt(a, v_set(INFINITY)), a)); }
 
-CSM_INLINE vec v_fold(vec a, int i)
+CSM_INLINE vec v_swap_lanes(vec a, int i)
 {
     return i == 3 ? _mm512_shuffle_f32x4(a, a, _MM_SHUFFLE(1, 0, 3, 2))
          : i == 2 ? _mm512_shuffle_f32x4(a, a, _MM_SHUFFLE(2, 3, 0, 1))
@@ -150,57 +154,57 @@ CSM_INLINE vec v_lanes(void)
     return _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
 }
 
-CSM_INLINE wide w_set(double a) { wide w = {_mm512_set1_pd(a), _mm512_set1_pd(a)}; return w; }
-CSM_INLINE wide w_get(const double *p) { wide w = {_mm512_loadu_pd(p), _mm512_loadu_pd(p + 8)}; return w; }
-CSM_INLINE wide w_load(const double *p) { return w_get(p); }
-CSM_INLINE void w_store(double *p, wide w) { _mm512_storeu_pd(p, w.a); _mm512_storeu_pd(p + 8, w.b); }
-CSM_INLINE void w_put(double *p, wide w) { w_store(p, w); }
-CSM_INLINE void w_put_first(double *p, wide w) { *p = _mm512_cvtsd_f64(w.a); }
-CSM_INLINE wide w_pair(double hi, double lo) { return w_set(hi + lo); }
-CSM_INLINE wide w_zero(void) { return w_set(0); }
-CSM_INLINE wide w_of(vec v)
+CSM_INLINE acc a_set(double a) { acc w = {_mm512_set1_pd(a), _mm512_set1_pd(a)}; return w; }
+CSM_INLINE acc a_get(const double *p) { acc w = {_mm512_loadu_pd(p), _mm512_loadu_pd(p + 8)}; return w; }
+CSM_INLINE acc a_load(const double *p) { return a_get(p); }
+CSM_INLINE void a_store(double *p, acc w) { _mm512_storeu_pd(p, w.a); _mm512_storeu_pd(p + 8, w.b); }
+CSM_INLINE void a_put(double *p, acc w) { a_store(p, w); }
+CSM_INLINE void a_put_first(double *p, acc w) { *p = _mm512_cvtsd_f64(w.a); }
+CSM_INLINE acc a_pair(double hi, double lo) { return a_set(hi + lo); }
+CSM_INLINE acc a_zero(void) { return a_set(0); }
+CSM_INLINE acc a_of(vec v)
 {
-    wide w = {_mm512_cvtps_pd(_mm512_castps512_ps256(v)), _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1))};
+    acc w = {_mm512_cvtps_pd(_mm512_castps512_ps256(v)), _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1))};
     return w;
 }
-CSM_INLINE wide w_sum(wide x, wide y) { return (wide){_mm512_add_pd(x.a, y.a), _mm512_add_pd(x.b, y.b)}; }
-CSM_INLINE wide w_sub(wide x, wide y) { return (wide){_mm512_sub_pd(x.a, y.a), _mm512_sub_pd(x.b, y.b)}; }
-CSM_INLINE wide w_mul(wide x, wide y) { return (wide){_mm512_mul_pd(x.a, y.a), _mm512_mul_pd(x.b, y.b)}; }
-CSM_INLINE wide w_div(wide x, wide y) { return (wide){_mm512_div_pd(x.a, y.a), _mm512_div_pd(x.b, y.b)}; }
-CSM_INLINE wide w_add(wide w, vec v) { return w_sum(w, w_of(v)); }
-CSM_INLINE wide w_add_four(wide w, vec a, vec b, vec c, vec d, int unit)
+CSM_INLINE acc a_sum(acc x, acc y) { return (acc){_mm512_add_pd(x.a, y.a), _mm512_add_pd(x.b, y.b)}; }
+CSM_INLINE acc a_sub(acc x, acc y) { return (acc){_mm512_sub_pd(x.a, y.a), _mm512_sub_pd(x.b, y.b)}; }
+CSM_INLINE acc a_mul(acc x, acc y) { return (acc){_mm512_mul_pd(x.a, y.a), _mm512_mul_pd(x.b, y.b)}; }
+CSM_INLINE acc a_div(acc x, acc y) { return (acc){_mm512_div_pd(x.a, y.a), _mm512_div_pd(x.b, y.b)}; }
+CSM_INLINE acc a_add(acc w, vec v) { return a_sum(w, a_of(v)); }
+CSM_INLINE acc a_add_four(acc w, vec a, vec b, vec c, vec d, int T_is_1)
 {
-    (void)unit;
-    return w_add(w, v_add(v_add(a, b), v_add(c, d)));
+    (void)T_is_1;
+    return a_add(w, v_add(v_add(a, b), v_add(c, d)));
 }
-CSM_INLINE wide w_add_product(wide w, vec a, vec b)
+CSM_INLINE acc a_add_product(acc w, vec a, vec b)
 {
-    wide x = w_of(a), y = w_of(b);
+    acc x = a_of(a), y = a_of(b);
     w.a = _mm512_fmadd_pd(x.a, y.a, w.a);
     w.b = _mm512_fmadd_pd(x.b, y.b, w.b);
     return w;
 }
-CSM_INLINE vec w_round(wide w)
+CSM_INLINE vec a_round(acc w)
 {
     return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(w.a)), _mm512_cvtpd_ps(w.b), 1);
 }
-CSM_INLINE wide w_ratio(wide w, vec a) { return w_div(w, w_of(a)); }
-CSM_INLINE wide w_drop(mask m, wide w)
+CSM_INLINE acc a_ratio(acc w, vec a) { return a_div(w, a_of(a)); }
+CSM_INLINE acc a_unless(mask m, acc w)
 {
-    return (wide){_mm512_mask_blend_pd((__mmask8)m, w.a, _mm512_setzero_pd()),
+    return (acc){_mm512_mask_blend_pd((__mmask8)m, w.a, _mm512_setzero_pd()),
                   _mm512_mask_blend_pd((__mmask8)(m >> 8), w.b, _mm512_setzero_pd())};
 }
-CSM_INLINE wide w_clamp(wide w, double most)
+CSM_INLINE acc a_clamp(acc w, double most)
 {
     const __m512d high = _mm512_set1_pd(most), low = _mm512_set1_pd(-most);
-    return (wide){_mm512_max_pd(low, _mm512_min_pd(high, w.a)), _mm512_max_pd(low, _mm512_min_pd(high, w.b))};
+    return (acc){_mm512_max_pd(low, _mm512_min_pd(high, w.a)), _mm512_max_pd(low, _mm512_min_pd(high, w.b))};
 }
-CSM_INLINE void w_split(wide w, vec *hi, vec *lo)
+CSM_INLINE void a_split(acc w, vec *hi, vec *lo)
 {
-    *hi = w_round(w);
-    *lo = w_round(w_sub(w, w_of(*hi)));
+    *hi = a_round(w);
+    *lo = a_round(a_sub(w, a_of(*hi)));
 }
-CSM_INLINE wide w_hsum(wide w)
+CSM_INLINE acc a_hsum(acc w)
 {
     __m512d s = _mm512_add_pd(w.a, w.b);
     s = _mm512_add_pd(s, _mm512_shuffle_f64x2(s, s, _MM_SHUFFLE(1, 0, 3, 2)));
@@ -209,3 +213,5 @@ CSM_INLINE wide w_hsum(wide w)
     w.a = w.b = s;
     return w;
 }
+
+#endif

@@ -1,4 +1,8 @@
 /* Eight lanes of float64: AVX-512 F, DQ, BW, VL. Operations as in README.md. */
+#ifndef CSM_VEC_AVX512_F64_H
+#define CSM_VEC_AVX512_F64_H
+
+#include "../isa/target.h"
 
 typedef double elem;
 typedef double real;
@@ -7,7 +11,7 @@ typedef __mmask8 mask;
 #define V_LANES 8
 #define V_GROUP 4
 #define V_TABLE 16
-#define V_FOLDS 3
+#define V_LOG2_LANES 3
 #define V_FUSED 1
 
 CSM_INLINE mask m_first(ptrdiff_t n) { return (mask)((1u << n) - 1); }
@@ -41,9 +45,9 @@ CSM_INLINE mask v_eq(vec a, vec b) { return _mm512_cmp_pd_mask(a, b, _CMP_EQ_OQ)
 CSM_INLINE mask v_ne(vec a, vec b) { return _mm512_cmp_pd_mask(a, b, _CMP_NEQ_UQ); }
 CSM_INLINE mask v_lt(vec a, vec b) { return _mm512_cmp_pd_mask(a, b, _CMP_LT_OQ); }
 CSM_INLINE mask v_le(vec a, vec b) { return _mm512_cmp_pd_mask(a, b, _CMP_LE_OQ); }
-CSM_INLINE vec v_pick(mask m, vec a, vec b) { return _mm512_mask_blend_pd(m, b, a); }
-CSM_INLINE vec v_keep(mask m, vec a) { return _mm512_maskz_mov_pd(m, a); }
-CSM_INLINE vec v_drop(mask m, vec a) { return _mm512_mask_blend_pd(m, a, _mm512_setzero_pd()); }
+CSM_INLINE vec v_select(mask m, vec a, vec b) { return _mm512_mask_blend_pd(m, b, a); }
+CSM_INLINE vec v_where(mask m, vec a) { return _mm512_maskz_mov_pd(m, a); }
+CSM_INLINE vec v_unless(mask m, vec a) { return _mm512_mask_blend_pd(m, a, _mm512_setzero_pd()); }
 CSM_INLINE vec v_count(vec c, mask m)
 {
     __m512i old = _mm512_castpd_si512(c);
@@ -83,7 +87,7 @@ CSM_INLINE vec v_subnormal(vec a)
 }
 CSM_INLINE vec v_exponent(vec a) { return _mm512_getexp_pd(_mm512_maskz_mov_pd(v_lt(a, v_set(INFINITY)), a)); }
 
-CSM_INLINE vec v_fold(vec a, int i)
+CSM_INLINE vec v_swap_lanes(vec a, int i)
 {
     return i == 2 ? _mm512_shuffle_f64x2(a, a, _MM_SHUFFLE(1, 0, 3, 2))
          : i == 1 ? _mm512_shuffle_f64x2(a, a, _MM_SHUFFLE(2, 3, 0, 1)) : _mm512_permute_pd(a, 0x55);
@@ -105,3 +109,5 @@ CSM_INLINE choice v_choice(const unsigned char *p) { return _mm512_cvtepu8_epi64
 CSM_INLINE vec v_choose(vec a, vec b, choice c) { return _mm512_permutex2var_pd(a, c, b); }
 CSM_INLINE real v_first(vec a) { return _mm512_cvtsd_f64(a); }
 CSM_INLINE vec v_lanes(void) { return _mm512_setr_pd(0, 1, 2, 3, 4, 5, 6, 7); }
+
+#endif

@@ -1,17 +1,21 @@
 /* One lane of float32 in plain C: the model of the vector layer. Operations as in README.md. */
+#ifndef CSM_VEC_SCALAR_F32_H
+#define CSM_VEC_SCALAR_F32_H
+
+#include "../isa/target.h"
 
 typedef float elem;
 typedef float real;
 typedef float vec;
 typedef int mask;
-typedef double wide;
+typedef double acc;
 #define V_LANES 1
-#define W_SIZE V_LANES
+#define ACC_SIZE V_LANES
 #define V_GROUP 1
 #define V_TABLE 1
-#define V_FOLDS 0
+#define V_LOG2_LANES 0
 #define V_FUSED 0
-#define V_HALVES
+#define V_HALF
 
 CSM_INLINE mask m_first(ptrdiff_t n) { return n > 0; }
 
@@ -41,9 +45,9 @@ CSM_INLINE mask v_eq(vec a, vec b) { return a == b; }
 CSM_INLINE mask v_ne(vec a, vec b) { return a != b; }
 CSM_INLINE mask v_lt(vec a, vec b) { return a < b; }
 CSM_INLINE mask v_le(vec a, vec b) { return a <= b; }
-CSM_INLINE vec v_pick(mask m, vec a, vec b) { return m ? a : b; }
-CSM_INLINE vec v_keep(mask m, vec a) { return m ? a : 0; }
-CSM_INLINE vec v_drop(mask m, vec a) { return m ? 0 : a; }
+CSM_INLINE vec v_select(mask m, vec a, vec b) { return m ? a : b; }
+CSM_INLINE vec v_where(mask m, vec a) { return m ? a : 0; }
+CSM_INLINE vec v_unless(mask m, vec a) { return m ? 0 : a; }
 CSM_INLINE vec v_count(vec c, mask m) { return c + (vec)m; }
 CSM_INLINE vec v_counted(vec c) { return c; }
 CSM_INLINE mask m_or(mask a, mask b) { return a | b; }
@@ -112,7 +116,7 @@ CSM_INLINE vec v_subnormal(vec a)
 
 CSM_INLINE vec v_exponent(vec a) { return (vec)((int)(bits_of(a) >> 23 & 255) - 127); }
 
-CSM_INLINE vec v_fold(vec a, int i) { (void)i; return a; }
+CSM_INLINE vec v_swap_lanes(vec a, int i) { (void)i; return a; }
 CSM_INLINE vec v_zip_lo(vec a, vec b, int i) { (void)b, (void)i; return a; }
 CSM_INLINE vec v_zip_hi(vec a, vec b, int i) { (void)a, (void)i; return b; }
 typedef int choice;
@@ -121,34 +125,36 @@ CSM_INLINE vec v_choose(vec a, vec b, choice c) { return c ? b : a; }
 CSM_INLINE real v_first(vec a) { return a; }
 CSM_INLINE vec v_lanes(void) { return 0; }
 
-CSM_INLINE wide w_get(const double *p) { return *p; }
-CSM_INLINE wide w_load(const double *p) { return w_get(p); }
-CSM_INLINE void w_store(double *p, wide w) { *p = w; }
-CSM_INLINE void w_put(double *p, wide w) { *p = w; }
-CSM_INLINE void w_put_first(double *p, wide w) { *p = w; }
-CSM_INLINE wide w_zero(void) { return 0; }
-CSM_INLINE wide w_set(double a) { return a; }
-CSM_INLINE wide w_pair(double hi, double lo) { return hi + lo; }
-CSM_INLINE wide w_of(vec a) { return a; }
-CSM_INLINE wide w_add(wide w, vec v) { return w + v; }
-CSM_INLINE wide w_add_four(wide w, vec a, vec b, vec c, vec d, int unit)
+CSM_INLINE acc a_get(const double *p) { return *p; }
+CSM_INLINE acc a_load(const double *p) { return a_get(p); }
+CSM_INLINE void a_store(double *p, acc w) { *p = w; }
+CSM_INLINE void a_put(double *p, acc w) { *p = w; }
+CSM_INLINE void a_put_first(double *p, acc w) { *p = w; }
+CSM_INLINE acc a_zero(void) { return 0; }
+CSM_INLINE acc a_set(double a) { return a; }
+CSM_INLINE acc a_pair(double hi, double lo) { return hi + lo; }
+CSM_INLINE acc a_of(vec a) { return a; }
+CSM_INLINE acc a_add(acc w, vec v) { return w + v; }
+CSM_INLINE acc a_add_four(acc w, vec a, vec b, vec c, vec d, int T_is_1)
 {
-    (void)unit;
+    (void)T_is_1;
     return w + a + b + c + d;
 }
-CSM_INLINE wide w_add_product(wide w, vec a, vec b) { return w + (double)a * b; }
-CSM_INLINE wide w_sum(wide a, wide b) { return a + b; }
-CSM_INLINE wide w_sub(wide a, wide b) { return a - b; }
-CSM_INLINE wide w_mul(wide a, wide b) { return a * b; }
-CSM_INLINE wide w_div(wide a, wide b) { return a / b; }
-CSM_INLINE vec w_round(wide w) { return (vec)w; }
-CSM_INLINE wide w_hsum(wide w) { return w; }
-CSM_INLINE wide w_ratio(wide w, vec a) { return w_div(w, w_of(a)); }
-CSM_INLINE wide w_drop(mask m, wide w) { return m ? 0 : w; }
-CSM_INLINE wide w_clamp(wide w, double most) { return w > most ? most : w < -most ? -most : w; }
+CSM_INLINE acc a_add_product(acc w, vec a, vec b) { return w + (double)a * b; }
+CSM_INLINE acc a_sum(acc a, acc b) { return a + b; }
+CSM_INLINE acc a_sub(acc a, acc b) { return a - b; }
+CSM_INLINE acc a_mul(acc a, acc b) { return a * b; }
+CSM_INLINE acc a_div(acc a, acc b) { return a / b; }
+CSM_INLINE vec a_round(acc w) { return (vec)w; }
+CSM_INLINE acc a_hsum(acc w) { return w; }
+CSM_INLINE acc a_ratio(acc w, vec a) { return a_div(w, a_of(a)); }
+CSM_INLINE acc a_unless(mask m, acc w) { return m ? 0 : w; }
+CSM_INLINE acc a_clamp(acc w, double most) { return w > most ? most : w < -most ? -most : w; }
 
-CSM_INLINE void w_split(wide w, vec *hi, vec *lo)
+CSM_INLINE void a_split(acc w, vec *hi, vec *lo)
 {
     *hi = (vec)w;
     *lo = (vec)(w - *hi);
 }
+
+#endif

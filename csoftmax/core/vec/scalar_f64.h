@@ -1,5 +1,10 @@
 /* One lane of float64 in plain C: the model of the vector layer. Operations as in README.md.
    Needs math/product.h before it. */
+#ifndef CSM_VEC_SCALAR_F64_H
+#define CSM_VEC_SCALAR_F64_H
+
+#include "../isa/target.h"
+#include "../math/product.h"
 
 typedef double elem;
 typedef double real;
@@ -8,7 +13,7 @@ typedef int mask;
 #define V_LANES 1
 #define V_GROUP 1
 #define V_TABLE 1
-#define V_FOLDS 0
+#define V_LOG2_LANES 0
 #define V_FUSED 0
 
 CSM_INLINE mask m_first(ptrdiff_t n) { return n > 0; }
@@ -38,9 +43,9 @@ CSM_INLINE mask v_eq(vec a, vec b) { return a == b; }
 CSM_INLINE mask v_ne(vec a, vec b) { return a != b; }
 CSM_INLINE mask v_lt(vec a, vec b) { return a < b; }
 CSM_INLINE mask v_le(vec a, vec b) { return a <= b; }
-CSM_INLINE vec v_pick(mask m, vec a, vec b) { return m ? a : b; }
-CSM_INLINE vec v_keep(mask m, vec a) { return m ? a : 0; }
-CSM_INLINE vec v_drop(mask m, vec a) { return m ? 0 : a; }
+CSM_INLINE vec v_select(mask m, vec a, vec b) { return m ? a : b; }
+CSM_INLINE vec v_where(mask m, vec a) { return m ? a : 0; }
+CSM_INLINE vec v_unless(mask m, vec a) { return m ? 0 : a; }
 CSM_INLINE vec v_count(vec c, mask m) { return c + (vec)m; }
 CSM_INLINE vec v_counted(vec c) { return c; }
 CSM_INLINE mask m_or(mask a, mask b) { return a | b; }
@@ -75,7 +80,7 @@ CSM_INLINE vec v_subnormal(vec a)
 
 CSM_INLINE vec v_exponent(vec a) { return (vec)((int)(bits_of(a) >> 52 & 2047) - 1023); }
 
-CSM_INLINE vec v_fold(vec a, int i) { (void)i; return a; }
+CSM_INLINE vec v_swap_lanes(vec a, int i) { (void)i; return a; }
 CSM_INLINE vec v_zip_lo(vec a, vec b, int i) { (void)b, (void)i; return a; }
 CSM_INLINE vec v_zip_hi(vec a, vec b, int i) { (void)a, (void)i; return b; }
 typedef int choice;
@@ -83,3 +88,5 @@ CSM_INLINE choice v_choice(const unsigned char *p) { return *p; }
 CSM_INLINE vec v_choose(vec a, vec b, choice c) { return c ? b : a; }
 CSM_INLINE real v_first(vec a) { return a; }
 CSM_INLINE vec v_lanes(void) { return 0; }
+
+#endif

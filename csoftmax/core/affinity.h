@@ -1,5 +1,5 @@
-/* On which cores a thread may run, where the system lets us say so: Linux. Includes nothing of the library; asks the
-   system's headers for more than C11, so it comes first. */
+/* On which cores a thread may run, where the system lets us say so: Linux. It asks the system's
+   headers for more than C11, so it comes first. */
 #ifndef CSM_CORES_H
 #define CSM_CORES_H
 

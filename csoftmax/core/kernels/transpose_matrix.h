@@ -1,5 +1,9 @@
-/* The transpose of a matrix, and a line backwards, for the stager. Includes nothing; needs turn.h, and what it needs,
-   before it. */
+/* The transpose of a matrix, and a line backwards, for the stager. */
+#ifndef CSM_TRANSPOSE_MATRIX_H
+#define CSM_TRANSPOSE_MATRIX_H
+
+#include "tile.h"
+#include "transpose.h"
 
 /* A square of V_LANES by V_LANES, of which `rows` by `n` are there. */
 CSM_INLINE void transpose_square(elem *to, ptrdiff_t ts, const elem *from, ptrdiff_t fs, ptrdiff_t rows, ptrdiff_t n)
@@ -7,10 +11,10 @@ CSM_INLINE void transpose_square(elem *to, ptrdiff_t ts, const elem *from, ptrdi
     vec v[V_LANES];
     _Pragma("GCC unroll 16") for (int i = 0; i < V_LANES; i++)
         v[i] = i < rows ? load_part(from + i * fs, n) : v_set(0);
-    TURN_STEP(v, 3, V_LANES, 1)
-    TURN_STEP(v, 2, V_LANES, 1)
-    TURN_STEP(v, 1, V_LANES, 1)
-    TURN_STEP(v, 0, V_LANES, 1)
+    TRANSPOSE_STEP(v, 3, V_LANES, 1)
+    TRANSPOSE_STEP(v, 2, V_LANES, 1)
+    TRANSPOSE_STEP(v, 1, V_LANES, 1)
+    TRANSPOSE_STEP(v, 0, V_LANES, 1)
     _Pragma("GCC unroll 16") for (int j = 0; j < V_LANES; j++)
         if (j < n)
             store_part(to + j * ts, v[j], rows);
@@ -34,7 +38,7 @@ static void transpose(void *to, ptrdiff_t ts, const void *from, ptrdiff_t fs, pt
 /* to[n - 1 - i] = from[i]; both are fetched ahead. */
 static void reverse(void *to, const void *from, ptrdiff_t n)
 {
-    enum { AHEAD = 1024 / sizeof(elem) };
+    enum { AHEAD = MOVE_AHEAD / sizeof(elem) };
     const elem *f = from;
     elem *t = (elem *)to + n;
     for (; n >= V_LANES; n -= V_LANES, f += V_LANES) {
@@ -42,10 +46,12 @@ static void reverse(void *to, const void *from, ptrdiff_t n)
         __builtin_prefetch(f + AHEAD);
         __builtin_prefetch(t - AHEAD, 1);
         vec v = v_load(f);
-        _Pragma("GCC unroll 4") for (int i = 0; i < V_FOLDS; i++)
-            v = v_fold(v, i);
+        _Pragma("GCC unroll 4") for (int i = 0; i < V_LOG2_LANES; i++)
+            v = v_swap_lanes(v, i);
         v_store(t, v);
     }
     for (; n > 0; n--)
         *--t = *f++;
 }
+
+#endif

@@ -1,16 +1,17 @@
-/* The contract between csoftmax.c, which cuts arrays into blocks, and the instances under isa/, which compute
+/* The contract between run.c, which cuts arrays into blocks, and the instances under isa/, which compute
    them: what a block is, which operations there are, what an instance exports. Includes csoftmax.h.
 
    A block has one class axis and one row axis, and every array of it one stride, in elements:
 
-     CSM_ALONG   the classes of a row are adjacent; strides lead from row to row
-     CSM_ACROSS  rows are adjacent (axis 0 of a C array); strides lead from class to class
+     CSM_ROWS   the classes of a row are adjacent; strides lead from row to row
+     CSM_COLS  rows are adjacent (axis 0 of a C array); strides lead from class to class
 
    x and y may be the same memory, element for element; other overlap is the caller's error. */
-#ifndef CSM_KERNELS_H
-#define CSM_KERNELS_H
+#ifndef CSM_BLOCK_H
+#define CSM_BLOCK_H
 
 #include "csoftmax.h"
+#include "tuning.h"
 
 #include <stdint.h>
 
@@ -24,15 +25,10 @@ typedef struct {
     double *exchange;           /* CSM_EXCHANGE doubles for each thread and each part                      */
 } csm_team;
 
-enum { CSM_LINE = 64 };     /* bytes of a cache line */
-
-/* A row is summed by parts of so many vectors, however many threads walk through them: the same bits. */
-enum { CSM_PART = 4096, CSM_EXCHANGE = 64 };
-
 typedef struct {
     ptrdiff_t rows, n;          /* rows and classes of the block                                           */
     ptrdiff_t all_rows;         /* of the call: what chooses a way to compute must not depend on the cut   */
-    ptrdiff_t walked;           /* rows that the thread goes through, these among them                     */
+    ptrdiff_t thread_rows;           /* rows that the thread goes through, these among them                     */
     const void *x;              /* logits; probabilities in derivatives                                    */
     const void *g;              /* soft targets; what a derivative is multiplied with; factors             */
     void *y, *h;                /* result, Hessian; y NULL: only r is wanted                               */
@@ -49,7 +45,7 @@ typedef struct {
     const void *coefficient;    /* what each label counts; NULL: 1                                         */
     const void *weight;         /* of each class; NULL: 1                                                  */
     const double *sample_weight;/* of each row; NULL: 1                                                    */
-    double keep, smooth;        /* coefficient of a class: weight (keep g + smooth)                        */
+    double one_minus_eps, eps_over_n;   /* coefficient of a class: weight (one_minus_eps g + eps_over_n)           */
     double z_loss;
     double hessian_factor, hessian_floor;
     int residual;
@@ -57,7 +53,7 @@ typedef struct {
                                    x moves by xs after each n                                              */
     double temperature;
     const double *temperatures; /* of each row, instead                                                    */
-    const csm_team *team;       /* NULL: the caller is alone; else there is one row, along                 */
+    const csm_team *team;       /* NULL: the caller is alone; else there is one row, in the rows layout    */
     double scale, scale_rest;   /* of the loss gradient: 1/divisor, over the temperature unless per row; and what
                                    its rounding lost                                                       */
     double loss_scale;          /* of the losses: what the weights were divided by                         */
@@ -69,11 +65,11 @@ typedef struct {
 enum { CSM_UNSETTLED = 2 };
 
 /* Whether T = 1 in every row. */
-static inline int csm_is_unit(const csm_block *b) { return b->temperature == 1 && !b->temperatures; }
+static inline int csm_T_is_1(const csm_block *b) { return b->temperature == 1 && !b->temperatures; }
 
 typedef void csm_kernel(const csm_block *);
 
-enum { CSM_ALONG, CSM_ACROSS, CSM_LAYOUTS };
+enum { CSM_ROWS, CSM_COLS, CSM_LAYOUTS };
 
 /* `n` adjacent 16-bit numbers, at any address, to float32; and back, each rounded to the nearest. */
 typedef void csm_widen(float *dst, const char *src, ptrdiff_t n);

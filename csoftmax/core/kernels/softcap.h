@@ -1,11 +1,16 @@
-/* Soft capping of logits, u = cap tanh(x/cap), and its slope du/dx, each within 2 ULP at any cap. Includes nothing;
-   needs math/exp.h, math/underflow.h, math/tanh_<real>.h and batch.h before it.
+/* Soft capping of logits, u = cap tanh(x/cap), and its slope du/dx, each within 2 ULP at any cap.
 
    With a = abs(x)/cap and v = e^(-2a), tanh a = (1 - v)/(1 + v), and the slope is 4v/(1 + v)^2: it does not cancel as
    1 - tanh^2 does. Where a is small 1 - v does, and 1 - tanh^2 does not: there u = x - x a^2 P(a^2). A logit of -inf,
    which is no class, stays -inf.
 
-   Slopes are kept 2^EXP_LIFT times larger, normal numbers where a gradient shows. */
+   Slopes are kept 2^EXP_UPSCALE times larger, normal numbers where a gradient shows. */
+#ifndef CSM_SOFTCAP_H
+#define CSM_SOFTCAP_H
+
+#include "../math/exp.h"
+#include "../math/underflow.h"
+#include "tile.h"
 
 /* 1 + v and 1 - v as hi + lo, and 1/(1 + v) with its relative rest. */
 typedef struct { vec sum, sum_lo, gap, gap_lo, inv, inv_rest; } decay;
@@ -45,24 +50,24 @@ CSM_INLINE vec slope_of(const decay *j, vec v)
 CSM_INLINE vec cap_near(vec x, vec a, vec *slope)
 {
     const vec z = square_of(a), w = v_mul(z, tanh_p(z)), tanh = v_fnma(a, w, a);
-    *slope = v_mul(v_fnma(tanh, tanh, v_set(1)), v_set(real_power(EXP_LIFT)));
+    *slope = v_mul(v_fnma(tanh, tanh, v_set(1)), v_set(real_power(EXP_UPSCALE)));
     return v_fnma(x, w, x);
 }
 
-/* Elsewhere; t is the temper of cap/2. */
-CSM_INLINE vec cap_far(vec x, vec cap, const temper *t, vec *slope)
+/* Elsewhere; t has the constants of cap/2. */
+CSM_INLINE vec cap_far(vec x, vec cap, const temp_consts *t, vec *slope)
 {
     const vec size = v_abs(x);
-    const shift s = shift_of(v_set(0), v_set(EXP_LIFT), t, 0);
-    const vec lifted = v_exp(v_sub(v_set(0), size), &s, t, 0);
-    const vec seen = v_drop(v_lt(lifted, v_set(NEAR_TINY)), lifted);    /* what shows beside 1 */
-    const decay j = decay_of(v_mul(seen, v_set(real_power(-EXP_LIFT))));
-    *slope = slope_of(&j, lifted);
-    const vec u = cap_quotient(&j, cap), signed_u = v_pick(v_lt(x, v_set(0)), v_sub(v_set(0), u), u);
-    return v_pick(v_eq(x, v_set(-INFINITY)), x, signed_u);
+    const shift s = shift_of(v_set(0), v_set(EXP_UPSCALE), t, 0);
+    const vec upscaled = v_exp(v_sub(v_set(0), size), &s, t, 0);
+    const vec seen = v_unless(v_lt(upscaled, v_set(NEAR_TINY)), upscaled);    /* what shows beside 1 */
+    const decay j = decay_of(v_mul(seen, v_set(real_power(-EXP_UPSCALE))));
+    *slope = slope_of(&j, upscaled);
+    const vec u = cap_quotient(&j, cap), signed_u = v_select(v_lt(x, v_set(0)), v_sub(v_set(0), u), u);
+    return v_select(v_eq(x, v_set(-INFINITY)), x, signed_u);
 }
 
-CSM_INLINE vec capped(vec x, vec cap, const temper *t, vec *slope)
+CSM_INLINE vec capped(vec x, vec cap, const temp_consts *t, vec *slope)
 {
     const vec half = v_mul(t->inv, v_set((real)0.5)), most = v_set((real)0.35);
     const vec a = v_mul(v_mul(v_mul(v_abs(x), t->grow), half), t->shrink);
@@ -72,11 +77,11 @@ CSM_INLINE vec capped(vec x, vec cap, const temper *t, vec *slope)
     vec far_slope;
     const mask near = v_le(a, most);
     const vec far = cap_far(x, cap, t, &far_slope);
-    *slope = v_pick(near, *slope, far_slope);
-    return v_pick(near, u, far);
+    *slope = v_select(near, *slope, far_slope);
+    return v_select(near, u, far);
 }
 
-CSM_INLINE void cap_part(elem *x, elem *slopes, ptrdiff_t lanes, vec cap, const temper *t)
+CSM_INLINE void cap_part(elem *x, elem *slopes, ptrdiff_t lanes, vec cap, const temp_consts *t)
 {
     vec slope;
     store_part(x, capped(load_part(x, lanes), cap, t, &slope), lanes);
@@ -84,11 +89,11 @@ CSM_INLINE void cap_part(elem *x, elem *slopes, ptrdiff_t lanes, vec cap, const 
         store_part(slopes, slope, lanes);
 }
 
-/* Caps logits; writes the slopes where there is a place for them. */
+/* Caps logits; writes the slopes unless `slopes` is NULL. */
 static void cap_logits(void *logits, void *slopes, ptrdiff_t n, double cap)
 {
     elem *x = logits, *to = slopes;
-    const temper t = temper_of(cap / 2);
+    const temp_consts t = temp_consts_of(cap / 2);
     for (; n >= V_LANES; n -= V_LANES, x += V_LANES, to += to ? V_LANES : 0)
         cap_part(x, to, V_LANES, v_set((real)cap), &t);
     if (n)
@@ -98,22 +103,22 @@ static void cap_logits(void *logits, void *slopes, ptrdiff_t n, double cap)
 /* g times a slope. Where the slope is so small that the product may be, it is made with care. */
 CSM_INLINE vec times_slope(vec g, vec slope)
 {
-    enum { LEAST = EXP_LIFT + FRACTION_BITS + 3 - RANGE_BITS };
-    const vec least = v_set(real_power(LEAST)), down = v_set(real_power(-EXP_LIFT));
+    enum { LEAST = EXP_UPSCALE + FRACTION_BITS + 3 - RANGE_BITS };
+    const vec least = v_set(real_power(LEAST)), down = v_set(real_power(-EXP_UPSCALE));
     const mask small = v_lt(slope, least);
     const vec plain = v_mul(g, v_mul(v_max(least, slope), down));
     if (!RARELY(m_any(small)))
         return plain;
-    const vec scaled = v_unscale(v_mul(v_mul(g, v_set(real_power(RANGE_BITS - EXP_LIFT))), slope));
-    const mask fits = v_lt(v_abs(g), v_set(real_power(EXP_LIFT - 4)));
-    return v_pick(small, v_pick(fits, scaled, v_mul(v_mul(g, down), slope)), plain);
+    const vec scaled = v_unscale(v_mul(v_mul(g, v_set(real_power(RANGE_BITS - EXP_UPSCALE))), slope));
+    const mask fits = v_lt(v_abs(g), v_set(real_power(EXP_UPSCALE - 4)));
+    return v_select(small, v_select(fits, scaled, v_mul(v_mul(g, down), slope)), plain);
 }
 
 /* 0 of an ignored row, whatever its logits are. */
 CSM_INLINE void uncap_part(elem *g, const elem *slopes, ptrdiff_t lanes)
 {
     const vec v = load_part(g, lanes);
-    store_part(g, v_keep(v_ne(v, v_set(0)), times_slope(v, load_part(slopes, lanes))), lanes);
+    store_part(g, v_where(v_ne(v, v_set(0)), times_slope(v, load_part(slopes, lanes))), lanes);
 }
 
 static void uncap_gradient(void *gradient, const void *slopes, ptrdiff_t n)
@@ -125,3 +130,5 @@ static void uncap_gradient(void *gradient, const void *slopes, ptrdiff_t n)
     if (n)
         uncap_part(g, by, n);
 }
+
+#endif

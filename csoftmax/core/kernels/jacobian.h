@@ -1,55 +1,61 @@
 /* Jacobians of softmax from probabilities p, one after another: row i of that of p is -p_i p/T, and
    p_i (1 - p_i)/T on the diagonal, where 1 - p_i of a p_i above 1/2 is the sum of the others: subtraction would show
    the rounding of p_i. The block begins at row `first` of the first p; the p are xs apart.
-   Includes nothing; needs turn.h and derivatives.h, and what these need, before it.
    Measured: docs/notes/products.md. */
+#ifndef CSM_JACOBIAN_H
+#define CSM_JACOBIAN_H
+
+#include "../math/underflow.h"
+#include "short_products.h"
+#include "stream.h"
+#include "transpose.h"
 
 /* The p above 1/2, NaN if there is none, and the sum of the others: what a diagonal needs. */
-typedef struct { vec top, rest; } peak;
+typedef struct { vec top, rest; } dominant;
 
 typedef struct {
     const elem *p;
     ptrdiff_t full, left;       /* vectors before the last; classes in the last */
     vec last;                   /* 0 past the end                               */
     int any_small;              /* a p is so small that a product of two may be below the normal range */
-    peak peak;
+    dominant dominant;
 } distribution;
 
 /* Which p are small, but not 0. */
 CSM_INLINE mask small_p(vec p)
 {
-    return v_lt(v_pick(v_eq(p, v_set(0)), v_set(1), p), v_set(real_power(-RANGE_BITS / 2)));
+    return v_lt(v_select(v_eq(p, v_set(0)), v_set(1), p), v_set(real_power(-RANGE_BITS / 2)));
 }
 
 /* An entry off the diagonal, -p_i p_j/T, for `minus` = -p_i. */
-CSM_INLINE vec off_diagonal(vec minus, vec p, const temper *t, int unit, int any_small)
+CSM_INLINE vec off_diagonal(vec minus, vec p, const temp_consts *t, int T_is_1, int any_small)
 {
-    if (unit && RARELY(any_small))
+    if (T_is_1 && RARELY(any_small))
         return v_unscale(v_mul(v_mul(minus, v_set(real_power(RANGE_BITS))), p));
-    return product_over_T(minus, p, t, unit);
+    return product_over_T(minus, p, t, T_is_1);
 }
 
 /* p (1 - p)/T, lane by lane: 1 - p is rounded, and so is the result, but nothing between. */
-CSM_INLINE vec variance(vec p, const peak *a, const temper *t, int unit)
+CSM_INLINE vec variance(vec p, const dominant *a, const temp_consts *t, int T_is_1)
 {
-    return exact_product_over_T(p, v_pick(v_eq(p, a->top), a->rest, v_sub(v_set(1), p)), t, unit);
+    return exact_product_over_T(p, v_select(v_eq(p, a->top), a->rest, v_sub(v_set(1), p)), t, T_is_1);
 }
 
-CSM_INLINE vec above_half(vec top) { return v_pick(v_lt(v_set((real)0.5), top), top, v_set(NAN)); }
+CSM_INLINE vec above_half(vec top) { return v_select(v_lt(v_set((real)0.5), top), top, v_set(NAN)); }
 
 /* Of V_LANES p, one a lane, in a tile. */
-CSM_INLINE peak peaks_across(const elem *p, ptrdiff_t n)
+CSM_INLINE dominant dominants_in_cols(const elem *p, ptrdiff_t n)
 {
     vec top = v_set(0);
-    wide sum = w_zero();
+    acc sum = a_zero();
     for (ptrdiff_t j = 0; j < n; j++)
         top = v_max(v_load(p + j * TILE_ROWS), top);
     top = above_half(top);
     for (ptrdiff_t j = 0; j < n; j++) {
         const vec v = v_load(p + j * TILE_ROWS);
-        sum = w_add(sum, v_keep(v_ne(v, top), v));
+        sum = a_add(sum, v_where(v_ne(v, top), v));
     }
-    return (peak){top, w_round(sum)};
+    return (dominant){top, a_round(sum)};
 }
 
 /* Without its peak. */
@@ -64,79 +70,77 @@ CSM_INLINE distribution distribution_of(const elem *p, ptrdiff_t n)
 }
 
 /* In all lanes. */
-CSM_INLINE peak peak_along(const distribution *d)
+CSM_INLINE dominant dominant_in_row(const distribution *d)
 {
     vec top = v_max(d->last, v_set(0));
     for (ptrdiff_t j = 0; j < d->full; j++)
         top = v_max(v_load(d->p + j * V_LANES), top);
     top = above_half(v_hmax(top));
-    wide sum = w_of(v_keep(v_ne(d->last, top), d->last));
+    acc sum = a_of(v_where(v_ne(d->last, top), d->last));
     for (ptrdiff_t j = 0; j < d->full; j++) {
         const vec v = v_load(d->p + j * V_LANES);
-        sum = w_add(sum, v_keep(v_ne(v, top), v));
+        sum = a_add(sum, v_where(v_ne(v, top), v));
     }
-    return (peak){top, w_round(w_hsum(sum))};
+    return (dominant){top, a_round(a_hsum(sum))};
 }
 
-/* Rows i to i + rows of one Jacobian. The last vector of the first `roomy` may reach beyond its row: what it writes
-   there is written again after it. */
-CSM_INLINE void write_rows(const distribution *d, ptrdiff_t i, ptrdiff_t rows, ptrdiff_t roomy, elem *y, ptrdiff_t ys,
-                           const temper *t, int unit)
+/* Rows i to i + rows of one Jacobian. The last store of the first `spill_ok` rows may overwrite the beginning of the
+   next row, which is written after it. */
+CSM_INLINE void write_rows(const distribution *d, ptrdiff_t i, ptrdiff_t rows, ptrdiff_t spill_ok, elem *y,
+                           ptrdiff_t ys, const temp_consts *t, int T_is_1)
 {
     const ptrdiff_t tail = d->full * V_LANES;
-    const vec diagonal = variance(d->last, &d->peak, t, unit);
+    const vec diagonal = variance(d->last, &d->dominant, t, T_is_1);
     vec number = v_set((real)i);
-    for (const ptrdiff_t stop = i + rows; i < stop; i++, number = v_add(number, v_set(1)), roomy--, y += ys) {
+    for (const ptrdiff_t stop = i + rows; i < stop; i++, number = v_add(number, v_set(1)), spill_ok--, y += ys) {
         const vec p = v_set(d->p[i]), minus = v_sub(v_set(0), p);
         for (ptrdiff_t j = 0; j < d->full; j++)
-            v_store(y + j * V_LANES, off_diagonal(minus, v_load(d->p + j * V_LANES), t, unit, d->any_small));
-        vec v = off_diagonal(minus, d->last, t, unit, d->any_small);
+            v_store(y + j * V_LANES, off_diagonal(minus, v_load(d->p + j * V_LANES), t, T_is_1, d->any_small));
+        vec v = off_diagonal(minus, d->last, t, T_is_1, d->any_small);
         if (d->full == 0)
-            v = v_pick(v_eq(v_lanes(), number), diagonal, v);
-        if (roomy > 0)
+            v = v_select(v_eq(v_lanes(), number), diagonal, v);
+        if (spill_ok > 0)
             v_store(y + tail, v);
         else
             v_store_n(y + tail, v, d->left);
         if (d->full)
-            y[i] = v_first(variance(p, &d->peak, t, unit));
+            y[i] = v_first(variance(p, &d->dominant, t, T_is_1));
     }
 }
 
 /* Those of row i at the classes from j on, whose p are v; one may be the diagonal's. */
-CSM_INLINE vec entries(const distribution *d, vec v, ptrdiff_t j, ptrdiff_t i, const temper *t, int unit)
+CSM_INLINE vec entries(const distribution *d, vec v, ptrdiff_t j, ptrdiff_t i, const temp_consts *t, int T_is_1)
 {
-    return v_pick(v_eq(v_lanes(), v_set((real)(i - j))), variance(v, &d->peak, t, unit),
-                  off_diagonal(v_sub(v_set(0), v_set(d->p[i])), v, t, unit, d->any_small));
+    return v_select(v_eq(v_lanes(), v_set((real)(i - j))), variance(v, &d->dominant, t, T_is_1),
+                  off_diagonal(v_sub(v_set(0), v_set(d->p[i])), v, t, T_is_1, d->any_small));
 }
 
-/* Cache lines of a row from which on it pays to write Jacobians past the caches. */
-enum { JACOBIAN_LINES = 6 };
-
-/* Rows i to i + rows of one Jacobian, past the caches. */
+/* Rows i to i + rows of one Jacobian, by non-temporal stores. */
 CSM_INLINE void stream_rows(const distribution *d, ptrdiff_t i, ptrdiff_t rows, ptrdiff_t n, elem *y, ptrdiff_t ys,
-                            const temper *t, int unit)
+                            const temp_consts *t, int T_is_1)
 {
-    joint o = {.held = 0};
+    seam o = {.held = 0};
     for (const ptrdiff_t stop = i + rows; i < stop; i++, y += ys) {
         const ptrdiff_t head = misaligned(y, V_LANES);
         ptrdiff_t j = head;
         if (head)
-            v_store_n(before_row(&o, y), entries(d, v_load_n(d->p, head, 0), 0, i, t, unit), head);
-        write_joint(&o, y);
+            v_store_n(before_row(&o, y), entries(d, v_load_n(d->p, head, 0), 0, i, t, T_is_1), head);
+        write_seam(&o, y);
         const vec minus = v_sub(v_set(0), v_set(d->p[i]));
         for (; j + V_LANES <= n; j += V_LANES) {
             const int diagonal = (size_t)(i - j) < V_LANES;
             const vec v = v_load(d->p + j);
-            v_stream(y + j, diagonal ? entries(d, v, j, i, t, unit) : off_diagonal(minus, v, t, unit, d->any_small));
+            v_stream(y + j, diagonal ? entries(d, v, j, i, t, T_is_1)
+                                     : off_diagonal(minus, v, t, T_is_1, d->any_small));
         }
         elem *const end = after_row(&o, y + j, n - j, ys == n && i + 1 < stop);
         if (j < n)
-            v_store_n(end, entries(d, v_load_n(d->p + j, n - j, 0), j, i, t, unit), n - j);
+            v_store_n(end, entries(d, v_load_n(d->p + j, n - j, 0), j, i, t, T_is_1), n - j);
     }
 }
 
 /* Rows of a block from which whole vectors do not reach beyond its end, where one row follows another. */
-CSM_INLINE ptrdiff_t roomy_rows(const csm_block *b)
+CSM_INLINE ptrdiff_t spill_ok_rows(const csm_block *b)
 {
     const ptrdiff_t reach = (b->n + V_LANES - 1) / V_LANES * V_LANES;
     return b->ys == b->n ? b->rows - (reach + b->n - 1) / b->n + 1 : 0;
@@ -147,52 +151,51 @@ CSM_INLINE int fill_lanes(const csm_block *b) { return V_LANES > 1 && b->all_row
 
 /* The peaks of up to TILE_ROWS p of few classes, one number each. One p after another waits for its sum over lanes; and
    whether one has a peak at all is foreseen half the time at best (docs/notes/products.md). */
-static void peaks_turned(elem *top, elem *rest, const elem *p, ptrdiff_t ps, ptrdiff_t rows, ptrdiff_t n)
+static void dominants_transposed(elem *top, elem *rest, const elem *p, ptrdiff_t ps, ptrdiff_t rows, ptrdiff_t n)
 {
-    elem tile[FEW_CLASSES * TILE_ROWS];
-    turn_in(tile, p, ps, rows, n);
+    elem buffer[FEW_CLASSES * TILE_ROWS];
+    transpose_in(buffer, p, ps, rows, n);
     for (ptrdiff_t r = 0; r < rows; r += V_LANES) {
-        const peak a = peaks_across(tile + r, n);
+        const dominant a = dominants_in_cols(buffer + r, n);
         v_store(top + r, a.top);
         v_store(rest + r, a.rest);
     }
 }
 
-CSM_INLINE void jacobian_rows(const csm_block *b, int unit)
+CSM_INLINE void jacobian_rows(const csm_block *b, int T_is_1)
 {
-    temper t = unit ? unit_temper() : temper_of(b->temperature);
+    temp_consts t = T_is_1 ? temp_consts_T1() : temp_consts_of(b->temperature);
     const elem *p = b->x;
     elem *y = b->y, top[TILE_ROWS], rest[TILE_ROWS];
-    const ptrdiff_t roomy = roomy_rows(b), count = (b->first + b->rows + b->n - 1) / b->n;
-    const int streams = pays_to_stream(b, b->n, JACOBIAN_LINES), turns = b->n <= FEW_CLASSES && fill_lanes(b);
+    const ptrdiff_t spill_ok = spill_ok_rows(b), count = (b->first + b->rows + b->n - 1) / b->n;
+    const int streams = pays_to_stream(b, b->n, JACOBIAN_LINES), transposes = b->n <= FEW_CLASSES && fill_lanes(b);
     ptrdiff_t i = b->first, row = 0, here;
     for (ptrdiff_t nth = 0; row < b->rows; nth++, row += here, i = 0, p += b->xs, y += here * b->ys) {
         const ptrdiff_t r = nth % TILE_ROWS;
-        if (turns && r == 0)
-            peaks_turned(top, rest, p, b->xs, count - nth < TILE_ROWS ? count - nth : TILE_ROWS, b->n);
-        if (!unit && b->temperatures)
-            t = temper_of(b->temperatures[row]);
+        if (transposes && r == 0)
+            dominants_transposed(top, rest, p, b->xs, count - nth < TILE_ROWS ? count - nth : TILE_ROWS, b->n);
+        if (!T_is_1 && b->temperatures)
+            t = temp_consts_of(b->temperatures[row]);
         distribution d = distribution_of(p, b->n);
-        d.peak = turns ? (peak){v_set(top[r]), v_set(rest[r])} : peak_along(&d);
+        d.dominant = transposes ? (dominant){v_set(top[r]), v_set(rest[r])} : dominant_in_row(&d);
         here = b->rows - row < b->n - i ? b->rows - row : b->n - i;
         if (streams)
-            stream_rows(&d, i, here, b->n, y, b->ys, &t, unit);
+            stream_rows(&d, i, here, b->n, y, b->ys, &t, T_is_1);
         else
-            write_rows(&d, i, here, roomy - row, y, b->ys, &t, unit);
+            write_rows(&d, i, here, spill_ok - row, y, b->ys, &t, T_is_1);
     }
     if (streams)
         v_drain();
 }
 
-/* Few classes: V_LANES Jacobians at a time, a p a lane, n^2 vectors of them; turned into place.
-   FEW_SQUARE: classes up to which that is faster (docs/notes/products.md). */
-enum { FEW_SQUARE = 4, MOST_SQUARE = FEW_SQUARE * FEW_SQUARE * TILE_ROWS };
+/* Few classes: V_LANES Jacobians at a time, a p in each lane, n^2 vectors of them, which are transposed into place. */
+enum { MOST_SQUARE = FEW_SQUARE * FEW_SQUARE * TILE_ROWS };
 
 /* A tile of p to a tile of Jacobians. */
-CSM_INLINE void jacobian_tile(elem *y, const elem *x, ptrdiff_t rows, ptrdiff_t n, const temper *t, int unit)
+CSM_INLINE void jacobian_tile(elem *y, const elem *x, ptrdiff_t rows, ptrdiff_t n, const temp_consts *t, int T_is_1)
 {
     for (ptrdiff_t r = 0; r < rows; r += V_LANES) {
-        const peak a = peaks_across(x + r, n);
+        const dominant a = dominants_in_cols(x + r, n);
         vec p[FEW_SQUARE];
         mask small = small_p(v_set(0));
         for (ptrdiff_t j = 0; j < n; j++)
@@ -202,41 +205,43 @@ CSM_INLINE void jacobian_tile(elem *y, const elem *x, ptrdiff_t rows, ptrdiff_t 
             elem *row = y + i * n * TILE_ROWS + r;
             const vec minus = v_sub(v_set(0), p[i]);
             for (ptrdiff_t j = 0; j < n; j++)
-                v_store(row + j * TILE_ROWS, off_diagonal(minus, p[j], t, unit, any_small));
-            v_store(row + i * TILE_ROWS, variance(p[i], &a, t, unit));
+                v_store(row + j * TILE_ROWS, off_diagonal(minus, p[j], t, T_is_1, any_small));
+            v_store(row + i * TILE_ROWS, variance(p[i], &a, t, T_is_1));
         }
     }
 }
 
 /* Jacobians of which the block has a part alone are made whole aside. */
-CSM_INLINE void jacobians_turned(const csm_block *b, int unit)
+CSM_INLINE void jacobians_transposed(const csm_block *b, int T_is_1)
 {
-    const temper t = unit ? unit_temper() : temper_of(b->temperature);
+    const temp_consts t = T_is_1 ? temp_consts_T1() : temp_consts_of(b->temperature);
     const ptrdiff_t n = b->n, size = n * n, begin = b->first * n, end = begin + b->rows * n;
-    elem p[FEW_SQUARE * TILE_ROWS], tile[MOST_SQUARE], whole[MOST_SQUARE];
+    elem p[FEW_SQUARE * TILE_ROWS], buffer[MOST_SQUARE], whole[MOST_SQUARE];
     elem *y = b->y;
     for (ptrdiff_t k = 0; k * size < end; k += TILE_ROWS) {
         const ptrdiff_t from = k * size, left = (end - from + size - 1) / size;
         const ptrdiff_t rows = left < TILE_ROWS ? left : TILE_ROWS, to = from + rows * size;
-        turn_in(p, (const elem *)b->x + k * b->xs, b->xs, rows, n);
-        jacobian_tile(tile, p, rows, n, &t, unit);
+        transpose_in(p, (const elem *)b->x + k * b->xs, b->xs, rows, n);
+        jacobian_tile(buffer, p, rows, n, &t, T_is_1);
         if (from >= begin && to <= end) {
-            turn_out(y + (from - begin), size, tile, rows, size);
+            transpose_out(y + (from - begin), size, buffer, rows, size);
         } else {
             const ptrdiff_t first = from < begin ? begin : from, stop = to < end ? to : end;
-            turn_out(whole, size, tile, rows, size);
+            transpose_out(whole, size, buffer, rows, size);
             memcpy(y + (first - begin), whole + (first - from), (size_t)(stop - first) * sizeof *y);
         }
     }
 }
 
-static void jacobian_along(const csm_block *b)
+static void jacobian_any(const csm_block *b)
 {
     if (b->rows == 0)
         return;
-    const int turns = b->n <= FEW_SQUARE && b->ys == b->n && fill_lanes(b) && !b->temperatures;
-    if (csm_is_unit(b))
-        turns ? jacobians_turned(b, 1) : jacobian_rows(b, 1);
+    const int transposes = b->n <= FEW_SQUARE && b->ys == b->n && fill_lanes(b) && !b->temperatures;
+    if (csm_T_is_1(b))
+        transposes ? jacobians_transposed(b, 1) : jacobian_rows(b, 1);
     else
-        turns ? jacobians_turned(b, 0) : jacobian_rows(b, 0);
+        transposes ? jacobians_transposed(b, 0) : jacobian_rows(b, 0);
 }
+
+#endif

@@ -1,28 +1,16 @@
-/* Runs a call: splits its rows over slices, pieces and blocks that a kernel takes, and polls between the slices.
+/* Runs a call: splits its rows into slices, chunks and blocks that a kernel takes, and polls between the slices.
    Includes plan.h, pool.h, threads.h, math/product.h. */
 #include "math/product.h"
 #include "plan.h"
 #include "pool.h"
 #include "threads.h"
+#include "tuning.h"
 
 #include <float.h>
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* Elements after which signals are looked for: some 20 ms on one core. */
-#define SLICE_ELEMENTS ((ptrdiff_t)1 << 24)
-
-/* Numbers up to which one row, or its Jacobian, is computed without a plan. */
-#define ONE_ROW 4096
-
-/* Threads take a slice by pieces, so many for each if none has fewer elements: who comes late, or has a slow core, then
-   takes fewer of them. */
-enum { PIECES_PER_THREAD = 8, PIECE_ELEMENTS = 8192 };
-
-/* What a row, and each label of it, takes besides the row's numbers, in numbers. */
-enum { ROW_WORK = 8 };
 
 static ptrdiff_t ceil_div(ptrdiff_t a, ptrdiff_t b) { return a / b + (a % b != 0); }
 
@@ -49,27 +37,27 @@ static double focal_least(const csm_call *c)
 static void compute_block(const plan *p, ptrdiff_t first, ptrdiff_t rows, char *scratch, const csm_team *team)
 {
     const csm_call *c = p->call;
-    const row_data *g = &p->given;
+    const row_data *g = &p->per_row;
     const ptrdiff_t size = csm_itemsize(c->dtype);
     const ptrdiff_t lead = first < p->run ? 0 : first / p->run, i = first - lead * p->run;
     const int lead_axes = p->rows.ndim - p->run_axes;
-    char *at[OPERANDS] = {NULL}, *far[OPERANDS] = {NULL};
+    char *at[OPERANDS] = {NULL}, *array[OPERANDS] = {NULL};
     ptrdiff_t stride[OPERANDS] = {0};
     for (int k = 0; k < OPERANDS; k++) {
         if (p->operand[k].data)
-            far[k] = (char *)p->operand[k].data
+            array[k] = (char *)p->operand[k].data
                      + offset_of(lead, lead_axes, p->rows.shape, p->rows.stride[k])
                      + offset_of(i, p->run_axes, p->rows.shape + lead_axes, p->rows.stride[k] + lead_axes);
-        stride[k] = p->layout == CSM_ALONG ? (p->staged[k] ? p->n : row_stride(p, k) / size)
+        stride[k] = p->layout == CSM_ROWS ? (p->staged[k] ? p->n : row_stride(p, k) / size)
                                            : (p->staged[k] ? p->stage_rows : class_stride(p, k) / size);
     }
     const double smoothing = p->smooths ? 0 : c->label_smoothing;       /* else it is in g */
     const ptrdiff_t within = c->op == CSM_JACOBIAN ? i % p->n : 0;      /* the first row's number in its Jacobian */
     char *results = g->result ? (char *)g->result + first * p->results * csm_itemsize(csm_result_dtype(c)) : NULL;
-    csm_stage_in(p, scratch, far, at, c->op == CSM_JACOBIAN ? (within + rows - 1) / p->n + 1 : rows, rows);
+    csm_stage_in(p, scratch, array, at, c->op == CSM_JACOBIAN ? (within + rows - 1) / p->n + 1 : rows, rows);
     csm_block block = {
         .rows = rows, .n = p->n, .all_rows = p->count, .first = within,
-        .walked = p->stage_bytes ? rows : ceil_div(p->end - p->begin, p->threads),
+        .thread_rows = p->stage_bytes ? rows : ceil_div(p->end - p->begin, p->threads),
         .x = at[X], .g = at[G], .y = at[Y], .h = at[H],
         .xs = stride[X], .gs = stride[G], .ys = stride[Y], .hs = stride[H],
         .r = results, .results = p->results, .factors = c->op == CSM_LOGSUMEXP_B, .sums = c->loss != NULL,
@@ -78,7 +66,7 @@ static void compute_block(const plan *p, ptrdiff_t first, ptrdiff_t rows, char *
         .coefficient = g->coefficient ? (char *)g->coefficient + first * p->slots * size : NULL,
         .weight = g->weight,
         .sample_weight = g->sample_weight ? g->sample_weight + first : NULL,
-        .keep = 1 - smoothing, .smooth = p->n ? smoothing / (double)p->n : 0,
+        .one_minus_eps = 1 - smoothing, .eps_over_n = p->n ? smoothing / (double)p->n : 0,
         .z_loss = c->z_loss / g->weight_scale,
         .hessian_factor = hessian_factor(c->hessian, p->n), .hessian_floor = hessian_floor(c),
         .residual = c->hessian == CSM_RESIDUAL,
@@ -90,14 +78,14 @@ static void compute_block(const plan *p, ptrdiff_t first, ptrdiff_t rows, char *
     p->table->kernel[c->op][p->layout](&block);
     if (c->op == CSM_LOGSUMEXP_B && (!team || team->me == 0))
         csm_settle_sums(&block, c->dtype, p->layout);
-    csm_stage_out(p, scratch, far, at, results, first, within, rows);
+    csm_stage_out(p, scratch, array, at, results, first, within, rows);
 }
 
-/* Piece i of the current slice. */
-static void compute_piece(void *job, ptrdiff_t i, int me)
+/* Chunk i of the current slice. */
+static void compute_chunk(void *job, ptrdiff_t i, int me)
 {
     const plan *p = job;
-    ptrdiff_t row = p->begin + i * p->piece_rows, end = row + p->piece_rows;
+    ptrdiff_t row = p->begin + i * p->chunk_rows, end = row + p->chunk_rows;
     end = end < p->end ? end : p->end;
     while (row < end) {
         ptrdiff_t rows = row < p->run ? p->run - row : p->run - row % p->run;
@@ -121,7 +109,7 @@ static ptrdiff_t work_of(const plan *p)
 /* Fewer rows than threads, and long ones that kernels take as they are: all threads share each. */
 static int shares_rows(const plan *p)
 {
-    const int splits = p->call->op <= CSM_GRAD_HESS && p->layout == CSM_ALONG && !p->stage_bytes;
+    const int splits = p->call->op <= CSM_GRAD_HESS && p->layout == CSM_ROWS && !p->stage_bytes;
     return splits && p->n >= 2 * CSM_WORK_PER_THREAD && p->count < csm_max_threads();
 }
 
@@ -145,13 +133,13 @@ static double gradient_scale(const csm_call *c, double divisor, double w, double
     return fmax(-DBL_MAX, fmin(scale * w, DBL_MAX));
 }
 
-/* Rows of a piece of the current slice: many rows by whole batches. */
-static ptrdiff_t rows_of_piece(const plan *p)
+/* Rows of a chunk of the current slice: many rows by full tiles. */
+static ptrdiff_t rows_of_chunk(const plan *p)
 {
-    const ptrdiff_t rows = p->end - p->begin, least = PIECE_ELEMENTS / (p->n + p->slots) + 1;
+    const ptrdiff_t rows = p->end - p->begin, least = CHUNK_ELEMENTS / (p->n + p->slots) + 1;
     if (p->threads == 1)
         return rows;
-    const ptrdiff_t even = ceil_div(rows, (ptrdiff_t)p->threads * PIECES_PER_THREAD);
+    const ptrdiff_t even = ceil_div(rows, (ptrdiff_t)p->threads * CHUNKS_PER_THREAD);
     const ptrdiff_t size = even > least ? even : least, most = size > 2 * ROW_GRAIN ? ROW_GRAIN : 1;
     const ptrdiff_t grain = most > p->grain ? most : p->grain;
     return ceil_div(size, grain) * grain;
@@ -169,11 +157,11 @@ static csm_status run_slices(plan *p)
                 return CSM_INTERRUPTED;
         }
         p->end = p->count - p->begin < rows ? p->count : p->begin + rows;
-        p->piece_rows = rows_of_piece(p);
+        p->chunk_rows = rows_of_chunk(p);
         if (p->together)
             csm_gather(p->threads, compute_together, p);
         else
-            csm_share(p->threads, ceil_div(p->end - p->begin, p->piece_rows), compute_piece, p);
+            csm_share(p->threads, ceil_div(p->end - p->begin, p->chunk_rows), compute_chunk, p);
     }
     return CSM_OK;
 }
@@ -231,28 +219,31 @@ static csm_status run_one_row(csm_call *c)
 {
     const ptrdiff_t n = c->shape[c->ndim];
     ptrdiff_t label = 0;
-    union { float narrow; double wide; } result = {.wide = 0};      /* wide: a loss that is reduced */
+    union { float single; double loss; } result = {.loss = 0};       /* loss: one that is reduced */
     double scale_rest = 0;
     const csm_status status = c->target.data ? take_label(c, n, &label) : CSM_OK;
     if (status != CSM_OK)
         return status;
     const double divisor = c->reduction != CSM_MEAN ? 1 : c->normalizer != 0 ? c->normalizer : label >= 0;
-    const double scale = label < 0 ? 0 : gradient_scale(c, divisor, 1, &scale_rest);
+    const int scales = label >= 0 && c->y.data && (c->op < CSM_JACOBIAN || c->op == CSM_KL) && c->op > CSM_LOGSUMEXP;
+    const double scale = scales ? gradient_scale(c, divisor, 1, &scale_rest) : 0;
     const csm_block block = {
-        .rows = rows_of_one(c), .n = n, .all_rows = rows_of_one(c), .walked = rows_of_one(c),
+        .rows = rows_of_one(c), .n = n, .all_rows = rows_of_one(c), .thread_rows = rows_of_one(c),
         .x = c->x.data, .g = c->g.data, .y = c->y.data, .h = c->h.data,
         .xs = n, .gs = n, .ys = n, .hs = n, .r = &result, .results = 1, .sums = c->loss != NULL,
         .label = c->target.data ? &label : NULL, .ignored = &label, .slots = 1, .ignores = label < 0,
-        .keep = 1, .z_loss = c->z_loss, .temperature = c->temperature, .loss_scale = 1,
+        .one_minus_eps = 1, .z_loss = c->z_loss, .temperature = c->temperature, .loss_scale = 1,
         .hessian_factor = hessian_factor(c->hessian, n), .hessian_floor = hessian_floor(c),
         .residual = c->hessian == CSM_RESIDUAL,
         .scale = scale, .scale_rest = scale_rest,
         .focal_gamma = c->focal_gamma, .focal_least = focal_least(c),
     };
-    csm_table_of(c->dtype)->kernel[c->op][CSM_ALONG](&block);
+    csm_table_of(c->dtype)->kernel[c->op][CSM_ROWS](&block);
     if (c->loss)
-        *c->loss = csm_rounded(result.wide / divisor, c->dtype);
-    if (c->r.data)
+        *c->loss = csm_rounded(result.loss / divisor, c->dtype);
+    if (c->r.data && c->r.dtype == c->dtype && !c->r.swapped)
+        memcpy(c->r.data, &result, (size_t)csm_itemsize(c->dtype));
+    else if (c->r.data)
         csm_write(c->r.data, c->r.dtype, c->r.swapped, 0, &result, c->dtype, 1);
     return CSM_OK;
 }
@@ -262,7 +253,7 @@ static csm_status run_rows(plan *p)
 {
     p->together = shares_rows(p);
     p->threads = csm_threads_for(work_of(p), p->together ? PTRDIFF_MAX : ceil_div(p->count, p->grain));
-    const ptrdiff_t parts = p->together ? p->n / (CSM_PART * p->table->lanes) + 1 : 0;
+    const ptrdiff_t parts = p->together ? p->n / (CSM_SEGMENT * p->table->lanes) + 1 : 0;
     const ptrdiff_t bytes = p->together ? csm_times(p->threads + parts, CSM_EXCHANGE * sizeof(double))
                                         : csm_times(p->threads, p->stage_bytes);
     /* Scratch begins a line: as malloc gives it, vectors would cross lines or not as it happens. */
@@ -271,8 +262,8 @@ static csm_status run_rows(plan *p)
         return CSM_NO_MEMORY;
     p->scratch = memory ? memory + CSM_LINE - (uintptr_t)memory % CSM_LINE : NULL;
     p->scale = p->scale_rest = 0;
-    if (p->given.valid)
-        p->scale = gradient_scale(p->call, p->given.divisor, p->given.weight_scale, &p->scale_rest);
+    if (p->per_row.valid)
+        p->scale = gradient_scale(p->call, p->per_row.divisor, p->per_row.weight_scale, &p->scale_rest);
     const csm_status status = run_slices(p);
     free(memory);
     return status;
@@ -291,7 +282,7 @@ static csm_status run_plan(csm_call *c, csm_fpenv *env)
         status = run_rows(&p);
     if (status == CSM_OK)
         csm_give_results(&p);
-    csm_drop_rows(&p);
+    csm_free_rows(&p);
     *env = p.env;
     return status;
 }
@@ -307,9 +298,9 @@ csm_status csm_run(csm_call *c)
 
 #if defined(__x86_64__)
 int csm_fpenv_keeps_flags;
-void csm_keep_flags(int keep) { csm_fpenv_keeps_flags = keep; }
+void csm_keep_flags(int one_minus_eps) { csm_fpenv_keeps_flags = one_minus_eps; }
 #else
-void csm_keep_flags(int keep) { (void)keep; }
+void csm_keep_flags(int one_minus_eps) { (void)one_minus_eps; }
 #endif
 
 void csm_set_num_threads(int n) { limit_threads(n); }

@@ -1,7 +1,11 @@
-/* Runs of 16-bit numbers to and from `real`, where the vector layer converts them (V_HALVES).
-   Includes nothing; needs kernels.h and a vector header before it. */
+/* Runs of 16-bit numbers to and from `real`, where the vector layer converts them (V_HALF). */
+#ifndef CSM_HALF_H
+#define CSM_HALF_H
 
-#ifdef V_HALVES
+#include "../block.h"
+#include "../vec/vec.h"
+
+#ifdef V_HALF
 
 #define WIDEN(name, load)                                               \
     static void name(real *dst, const char *src, ptrdiff_t n)           \
@@ -38,4 +42,6 @@ NARROW(narrow_bfloat, v_store_bfloat)
 
 #else
 #define CONVERSIONS {NULL, NULL}, {NULL, NULL}
+#endif
+
 #endif

@@ -1,5 +1,5 @@
 /* The divergence KL(P || Q) of rows of logits a and b, P = softmax(a/T) and Q = softmax(b/T), and its gradient by b.
-   Includes nothing; needs losses.h before it. The letters are those of docs/derivation.md.
+   The letters are those of docs/derivation.md.
 
    With d_j = (a_j - b_j)/T less that of the two maxima, D = sum p d and t_j = D - d_j = log(q_j/p_j) + KL:
 
@@ -11,6 +11,10 @@
    logarithms of the sums, as exact as its own terms. The gradient is q_j - p_j = p_j expm1(t_j - KL).
 
    Each row by itself, along: b is not read for more than one row at a time. */
+#ifndef CSM_KL_DIVERGENCE_H
+#define CSM_KL_DIVERGENCE_H
+
+#include "cross_entropy.h"
 
 /* As many terms of Taylor's series of phi(s)/s^2 as show for abs(s) <= 1/4; and how often s is doubled from there. */
 enum { PHI_TERMS = FRACTION_BITS > 30 ? 12 : 7, PHI_DOUBLINGS = 4 };
@@ -26,7 +30,7 @@ CSM_INLINE vec phi_ratio(vec t)
 {
     const vec one = v_set(1), two = v_set(2), most = v_set(PHI_MOST);
     t = v_max(v_sub(v_set(0), most), v_min(most, t));
-    t = v_drop(v_lt(v_abs(t), v_set(16 * TINY)), t);        /* its square may be subnormal */
+    t = v_unless(v_lt(v_abs(t), v_set(16 * TINY)), t);        /* its square may be subnormal */
     vec s = v_mul(t, v_set((real)(0.25 / PHI_MOST))), q = v_set(phi_c[PHI_TERMS - 1]);
     for (int i = PHI_TERMS - 2; i >= 0; i--)
         q = v_fma(q, s, v_set(phi_c[i]));
@@ -42,16 +46,16 @@ CSM_INLINE vec phi_ratio(vec t)
 typedef struct {
     const elem *a, *b;
     ptrdiff_t n;
-    const temper *t;
+    const temp_consts *t;
     shift of_a, of_b;
-    wide c, per_T;          /* the difference of the maxima; 1/T */
-    wide A, B;              /* sums of exponentials of a and b   */
-    wide D, KL;
+    acc c, per_T;          /* the difference of the maxima; 1/T */
+    acc A, B;              /* sums of exponentials of a and b   */
+    acc D, KL;
     int is_lost;            /* q is 0 where p is not             */
 } divergence;
 
 /* A vector of it: exponentials, d where that of a is not 0, and whether b is -inf there. */
-typedef struct { vec a, b, lost; wide d; } pair;
+typedef struct { vec a, b, lost; acc d; } pair;
 
 CSM_INLINE vec load_logits(const elem *x, ptrdiff_t n, ptrdiff_t i)
 {
@@ -59,142 +63,142 @@ CSM_INLINE vec load_logits(const elem *x, ptrdiff_t n, ptrdiff_t i)
 }
 
 /* a - b, to be multiplied by 1/T; exact but where one is lost in the other. */
-CSM_INLINE wide difference(vec a, vec b, const temper *t)
+CSM_INLINE acc difference(vec a, vec b, const temp_consts *t)
 {
-    return w_sub(w_of(v_mul(a, t->shrink)), w_of(v_mul(b, t->shrink)));
+    return a_sub(a_of(v_mul(a, t->shrink)), a_of(v_mul(b, t->shrink)));
 }
 
 CSM_INLINE pair pair_at(const divergence *v, ptrdiff_t i)
 {
     const vec a = load_logits(v->a, v->n, i), b = load_logits(v->b, v->n, i), none = v_set(-INFINITY);
-    pair to = {v_exp(a, &v->of_a, v->t, 0), v_exp(b, &v->of_b, v->t, 0), v_set(0), w_zero()};
+    pair to = {v_exp(a, &v->of_a, v->t, 0), v_exp(b, &v->of_b, v->t, 0), v_set(0), a_zero()};
     const mask is_none = v_eq(b, none), is_dead = v_eq(to.a, v_set(0));
-    to.lost = v_keep(is_none, to.a);
-    to.d = difference(v_pick(is_dead, v->of_a.m, a), v_pick(m_or(is_dead, is_none), v->of_b.m, b), v->t);
-    to.d = w_mul(w_sub(to.d, v->c), v->per_T);
+    to.lost = v_where(is_none, to.a);
+    to.d = difference(v_select(is_dead, v->of_a.m, a), v_select(m_or(is_dead, is_none), v->of_b.m, b), v->t);
+    to.d = a_mul(a_sub(to.d, v->c), v->per_T);
     return to;
 }
 
 CSM_INLINE void sum_pairs(divergence *v)
 {
-    wide A = w_zero(), B = w_zero(), D = w_zero();
+    acc A = a_zero(), B = a_zero(), D = a_zero();
     vec lost = v_set(0);
     for (ptrdiff_t i = 0; i < v->n; i += V_LANES) {
         const pair at = pair_at(v, i);
-        A = w_add(A, at.a);
-        B = w_add(B, at.b);
-        D = w_sum(D, w_mul(w_of(at.a), at.d));
+        A = a_add(A, at.a);
+        B = a_add(B, at.b);
+        D = a_sum(D, a_mul(a_of(at.a), at.d));
         lost = v_max(at.lost, lost);
     }
-    v->A = w_hsum(A);
-    v->B = w_hsum(B);
-    v->D = w_div(w_hsum(D), v->A);
+    v->A = a_hsum(A);
+    v->B = a_hsum(B);
+    v->D = a_div(a_hsum(D), v->A);
     v->is_lost = m_any(v_lt(v_set(0), lost));
 }
 
 /* e^t of t <= 0. */
 CSM_INLINE vec exp_below(vec t)
 {
-    const temper one = unit_temper();
+    const temp_consts one = temp_consts_T1();
     const shift s = shift_of(v_set(0), v_set(0), &one, 1);
     return v_exp(v_min(v_set(0), t), &s, &one, 1);
 }
 
 /* t for what needs no more than its first bits, 0 or a normal number. */
-CSM_INLINE vec about(wide t) { return v_sub(w_round(w_add(t, v_set(NEAR_TINY))), v_set(NEAR_TINY)); }
+CSM_INLINE vec about(acc t) { return v_sub(a_round(a_add(t, v_set(NEAR_TINY))), v_set(NEAR_TINY)); }
 
 /* log(A/B), A >= B > 0, to the last bits of 1 or of itself, whichever is more. */
-CSM_INLINE wide log_ratio(wide A, wide B)
+CSM_INLINE acc log_ratio(acc A, acc B)
 {
-    const vec L = v_log1p(v_max(v_set(0), about(w_div(w_sub(A, B), B))));
-    const wide rest = w_sub(w_mul(w_div(A, B), w_of(exp_below(v_sub(v_set(0), L)))), w_set(1));
-    return w_add(w_of(L), v_keep(v_lt(v_set(1), L), about(rest)));
+    const vec L = v_log1p(v_max(v_set(0), about(a_div(a_sub(A, B), B))));
+    const acc rest = a_sub(a_mul(a_div(A, B), a_of(exp_below(v_sub(v_set(0), L)))), a_set(1));
+    return a_add(a_of(L), v_where(v_lt(v_set(1), L), about(rest)));
 }
 
-/* The logarithm of the exponential of the largest logit, without the lift. */
-CSM_INLINE wide log_of_top(const divergence *v, vec m)
+/* The logarithm of the exponential of the largest logit, without the upscale. */
+CSM_INLINE acc log_of_top(const divergence *v, vec m)
 {
-    const temper *t = v->t;
+    const temp_consts *t = v->t;
     const vec d = v_mul(m, t->pow2), n = multiple(d, t);
-    const wide rest = w_sub(w_sub(w_of(d), w_mul(w_of(n), w_of(t->hi))), w_mul(w_of(n), w_of(t->lo)));
-    return w_drop(v_lt(t->near, v_abs(d)), w_mul(rest, w_sum(w_of(t->inv), w_of(t->inv_lo))));
+    const acc rest = a_sub(a_sub(a_of(d), a_mul(a_of(n), a_of(t->hi))), a_mul(a_of(n), a_of(t->lo)));
+    return a_unless(v_lt(t->near, v_abs(d)), a_mul(rest, a_sum(a_of(t->inv), a_of(t->inv_lo))));
 }
 
 /* KL as the sum of terms of which D, and the logarithm of the sums, may be larger than itself. */
-CSM_INLINE wide far_divergence(const divergence *v)
+CSM_INLINE acc far_divergence(const divergence *v)
 {
-    const int grows = m_any(v_lt(w_round(v->A), w_round(v->B)));
-    const wide L = grows ? log_ratio(v->B, v->A) : log_ratio(v->A, v->B);
-    const wide tops = w_sub(log_of_top(v, v->of_a.m), log_of_top(v, v->of_b.m)), sum = w_sum(v->D, tops);
-    return grows ? w_sum(sum, L) : w_sub(sum, L);
+    const int grows = m_any(v_lt(a_round(v->A), a_round(v->B)));
+    const acc L = grows ? log_ratio(v->B, v->A) : log_ratio(v->A, v->B);
+    const acc tops = a_sub(log_of_top(v, v->of_a.m), log_of_top(v, v->of_b.m)), sum = a_sum(v->D, tops);
+    return grows ? a_sum(sum, L) : a_sub(sum, L);
 }
 
 /* w with as much as there can be of it in one vector: a square is exact without that of the rest. */
-CSM_INLINE wide normal(wide w)
+CSM_INLINE acc normal(acc w)
 {
     vec hi, lo;
-    w_split(w, &hi, &lo);
-    return w_add(w_of(hi), lo);
+    a_split(w, &hi, &lo);
+    return a_add(a_of(hi), lo);
 }
 
 /* KL by phi; see above. What stands for e^t - 1 - t depends on where t lies: below -PHI_MOST, near, or above, where
    q stands for e^t. */
-CSM_INLINE wide near_divergence(const divergence *v)
+CSM_INLINE acc near_divergence(const divergence *v)
 {
     const vec zero = v_set(0), one = v_set(1), most = v_set(PHI_MOST);
-    wide X = w_zero(), above = w_zero(), others = w_zero();
+    acc X = a_zero(), above = a_zero(), others = a_zero();
     for (ptrdiff_t i = 0; i < v->n; i += V_LANES) {
         const pair at = pair_at(v, i);
-        wide t = normal(w_sub(v->D, at.d));
+        acc t = normal(a_sub(v->D, at.d));
         const vec rounded = about(t);
         const mask is_far = v_lt(most, v_abs(rounded)), is_above = m_or(v_lt(most, rounded), v_eq(at.a, zero));
-        t = w_drop(is_far, t);
-        wide phi = w_mul(w_mul(t, t), w_of(phi_ratio(rounded)));
+        t = a_unless(is_far, t);
+        acc phi = a_mul(a_mul(t, t), a_of(phi_ratio(rounded)));
         if (RARELY(m_any(is_far))) {
-            const vec below = v_keep(v_lt(rounded, zero), exp_below(rounded));
-            phi = w_add(phi, v_keep(is_far, v_drop(v_eq(at.a, zero), v_sub(below, v_add(one, rounded)))));
+            const vec below = v_where(v_lt(rounded, zero), exp_below(rounded));
+            phi = a_add(phi, v_where(is_far, v_unless(v_eq(at.a, zero), v_sub(below, v_add(one, rounded)))));
         }
-        X = w_sum(X, w_mul(w_of(at.a), phi));
-        above = w_add(above, v_keep(is_above, at.b));
-        others = w_add(others, v_drop(is_above, at.b));
+        X = a_sum(X, a_mul(a_of(at.a), phi));
+        above = a_add(above, v_where(is_above, at.b));
+        others = a_add(others, v_unless(is_above, at.b));
     }
-    X = w_div(w_hsum(X), v->A);
-    const wide R = w_div(w_hsum(above), w_hsum(others)), all = w_sum(w_sum(X, R), w_mul(X, R));
-    return m_any(v_lt(about(all), v_set(NEAR_TINY))) ? all : w_of(v_log1p(w_round(all)));
+    X = a_div(a_hsum(X), v->A);
+    const acc R = a_div(a_hsum(above), a_hsum(others)), all = a_sum(a_sum(X, R), a_mul(X, R));
+    return m_any(v_lt(about(all), v_set(NEAR_TINY))) ? all : a_of(v_log1p(a_round(all)));
 }
 
 /* NaN if a row has none of its own; infinite where q is 0 and p is not, and where differences overflow. */
-CSM_INLINE wide divergence_of(const divergence *v)
+CSM_INLINE acc divergence_of(const divergence *v)
 {
-    const vec both = v_add(w_round(v->A), w_round(v->B));
+    const vec both = v_add(a_round(v->A), a_round(v->B));
     if (!m_any(v_eq(both, both)))
-        return w_set(NAN);
-    wide KL = far_divergence(v);
+        return a_set(NAN);
+    acc KL = far_divergence(v);
     if (!m_any(v_lt(v_set(1), about(KL))))
         KL = near_divergence(v);
-    return v->is_lost || !m_any(v_eq(about(KL), about(KL))) ? w_set(INFINITY) : KL;
+    return v->is_lost || !m_any(v_eq(about(KL), about(KL))) ? a_set(INFINITY) : KL;
 }
 
 /* scale (q - p), q - p being p expm1(u) of u = log(q/p) where P and Q are near and u is small. It is computed `up`
    powers of two larger. */
-CSM_INLINE void gradient_pass(const divergence *v, elem *y, wide scale, int up)
+CSM_INLINE void gradient_pass(const divergence *v, elem *y, acc scale, int up)
 {
     const vec zero = v_set(0), one = v_set(1), most = v_set(m_any(v_le(about(v->KL), one)) ? 2 : -1);
-    const wide per_a = w_div(w_mul(scale, w_set(power_of(up))), v->A);
-    const wide per_b = w_div(w_mul(scale, w_set(power_of(up))), v->B);
+    const acc per_a = a_div(a_mul(scale, a_set(power_of(up))), v->A);
+    const acc per_b = a_div(a_mul(scale, a_set(power_of(up))), v->B);
     for (ptrdiff_t i = 0; i < v->n; i += V_LANES) {
         const pair at = pair_at(v, i);
-        const wide u = w_sub(w_sub(v->D, at.d), v->KL);
+        const acc u = a_sub(a_sub(v->D, at.d), v->KL);
         const vec rounded = about(u);
-        const mask is_far = v_eq(v_keep(v_le(v_abs(rounded), most), at.a), zero);
-        const wide expm1 = w_mul(w_drop(is_far, u), w_of(v_fma(v_drop(is_far, rounded), phi_ratio(rounded), one)));
-        wide g = w_mul(w_mul(w_of(at.a), w_add(expm1, v_keep(is_far, v_set(-1)))), per_a);
-        g = w_sum(g, w_mul(w_of(v_keep(is_far, at.b)), per_b));
-        const vec scaled = w_round(w_mul(g, w_set(power_of(RANGE_BITS - up))));
+        const mask is_far = v_eq(v_where(v_le(v_abs(rounded), most), at.a), zero);
+        const acc expm1 = a_mul(a_unless(is_far, u), a_of(v_fma(v_unless(is_far, rounded), phi_ratio(rounded), one)));
+        acc g = a_mul(a_mul(a_of(at.a), a_add(expm1, v_where(is_far, v_set(-1)))), per_a);
+        g = a_sum(g, a_mul(a_of(v_where(is_far, at.b)), per_b));
+        const vec scaled = a_round(a_mul(g, a_set(power_of(RANGE_BITS - up))));
         const mask below = v_lt(v_abs(scaled), one);
-        vec result = w_round(w_mul(w_drop(below, g), w_set(power_of(-up))));
+        vec result = a_round(a_mul(a_unless(below, g), a_set(power_of(-up))));
         if (RARELY(m_any(below)))
-            result = v_pick(below, v_unscale(scaled), result);
+            result = v_select(below, v_unscale(scaled), result);
         store_part(y + i, result, v->n - i < V_LANES ? v->n - i : V_LANES);
     }
 }
@@ -214,38 +218,40 @@ CSM_INLINE vec max_of_row(const elem *x, ptrdiff_t n)
 }
 
 /* Row `row` of a block, at the temperature t. */
-static CSM_SHARED void kl_row(const csm_block *b, ptrdiff_t row, const temper *t)
+static CSM_SHARED void kl_row(const csm_block *b, ptrdiff_t row, const temp_consts *temp)
 {
-    const batch k = batch_of(b, row, 1, t, 1, 0, 1);
+    const tile t = tile_of(b, row, 1, temp, 1, 0, 1);
     elem *y = b->y ? (elem *)b->y + row * b->ys : NULL;
-    vec lift;
-    if (is_ignored(k, 0)) {
+    vec upscale;
+    if (is_ignored(t, 0)) {
         if (y)
             clear_row(y, b->n);
-        store_loss(k, w_zero());
+        store_loss(t, a_zero());
         return;
     }
-    const wide scale = scales_of(k, &lift);
-    divergence v = {.a = (const elem *)b->x + row * b->xs, .b = (const elem *)b->g + row * b->gs, .n = b->n, .t = t};
-    v.of_a = shift_of(max_of_row(v.a, v.n), lift, t, 0);
-    v.of_b = shift_of(max_of_row(v.b, v.n), lift, t, 0);
-    v.c = difference(v.of_a.m, v.of_b.m, t);
-    v.per_T = w_mul(w_of(t->grow), w_sum(w_of(t->inv), w_of(t->inv_lo)));
+    const acc scale = scales_of(t, &upscale);
+    divergence v = {.a = (const elem *)b->x + row * b->xs, .b = (const elem *)b->g + row * b->gs, .n = b->n, .t = temp};
+    v.of_a = shift_of(max_of_row(v.a, v.n), upscale, temp, 0);
+    v.of_b = shift_of(max_of_row(v.b, v.n), upscale, temp, 0);
+    v.c = difference(v.of_a.m, v.of_b.m, temp);
+    v.per_T = a_mul(a_of(temp->grow), a_sum(a_of(temp->inv), a_of(temp->inv_lo)));
     sum_pairs(&v);
     v.KL = divergence_of(&v);
     if (y) {
-        const int is_large = m_any(v_lt(v_set(real_power(RANGE_BITS / 4)), v_abs(w_round(scale))));
+        const int is_large = m_any(v_lt(v_set(real_power(RANGE_BITS / 4)), v_abs(a_round(scale))));
         gradient_pass(&v, y, scale, is_large ? 0 : RANGE_BITS / 2);
     }
-    store_loss(k, v.KL);
+    store_loss(t, v.KL);
 }
 
-static void kl_along(const csm_block *b)
+static void kl_rows(const csm_block *b)
 {
-    temper t = temper_of(b->temperature);
+    temp_consts t = temp_consts_of(b->temperature);
     for (ptrdiff_t row = 0; row < b->rows; row++) {
         if (b->temperatures)
-            t = temper_of(b->temperatures[row]);
+            t = temp_consts_of(b->temperatures[row]);
         kl_row(b, row, &t);
     }
 }
+
+#endif

@@ -1,11 +1,13 @@
-/* Classes that take no part. Includes nothing; needs a vector header before it. */
+/* Classes that take no part. */
+#ifndef CSM_HIDE_H
+#define CSM_HIDE_H
 
-/* Numbers per turn of a loop: a constant, for gcc's -O2 makes vectors of no other loop. */
-enum { HIDDEN_AT_ONCE = 64 };
+#include "../tuning.h"
+#include "../vec/vec.h"
 
 /* By a choice rather than a branch, which would be foreseen as badly as a mask is random. */
-#define HIDE(count)                                     \
-    for (ptrdiff_t i = 0; i < (count); i++)             \
+#define HIDE(count)                         \
+    for (ptrdiff_t i = 0; i < (count); i++) \
         x[i] = where[i] ? x[i] : v;
 
 /* v to those of n adjacent numbers whose byte in `where` is 0. */
@@ -17,3 +19,5 @@ static void hide(void *numbers, const char *restrict where, ptrdiff_t n, double 
         HIDE(HIDDEN_AT_ONCE)
     HIDE(n)
 }
+
+#endif

@@ -1,11 +1,17 @@
-/* The products of rows of few classes, which go together or turned, and the kernels of all products.
-   Includes nothing; needs products.h, and what it needs, before it. Measured: docs/notes/products.md. */
+/* The products of rows of few classes, which are computed together or transposed; and the kernels of all products.
+   Measured: docs/notes/products.md. */
+#ifndef CSM_SHORT_PRODUCTS_H
+#define CSM_SHORT_PRODUCTS_H
+
+#include "products.h"
+#include "transpose.h"
 
 #define EACH_ROW(r) _Pragma("GCC unroll 16") for (int r = 0; r < V_LANES; r++)
 
-/* Rows along of few classes, in one vector each or in two: V_LANES rows share the steps of their sums over lanes. A
-   pass runs over several times as many before the next: a step waits for the one before it, but not for its
-   neighbours. The first copies p and g to where a row begins a cache line. Rows are a multiple of V_LANES; T is 1. */
+/* In rows of few classes, in one vector each or in two: V_LANES rows share the steps of their sums over lanes. A pass
+   runs over several times as many rows before the next begins: a step waits for the one before it, but not for its
+   neighbours. The first pass copies p and g to where a row begins a cache line. Rows are a multiple of V_LANES; T is 1.
+   */
 CSM_INLINE void products_short(const csm_block *b, const product_job *j, int vectors)
 {
     enum { ROWS = TILE_ROWS };
@@ -15,7 +21,7 @@ CSM_INLINE void products_short(const csm_block *b, const product_job *j, int vec
     for (ptrdiff_t row = 0; row < b->rows; row += ROWS) {
         const ptrdiff_t rows = b->rows - row < ROWS ? b->rows - row : ROWS;
         if (vectors == 1)
-            fetch_next_tile(b, row);
+            prefetch_next_tile(b, row);
         const elem *pr = (const elem *)b->x + row * b->xs, *gr = (const elem *)b->g + row * b->gs;
         elem *y = (elem *)b->y + row * b->ys;
         for (ptrdiff_t k = 0; k < rows; k += V_LANES) {
@@ -23,18 +29,18 @@ CSM_INLINE void products_short(const csm_block *b, const product_job *j, int vec
                 vec *pk = p + (k + r) * vectors, *gk = g + (k + r) * vectors;
                 pk[0] = v_load_n(pr + end, left, 0);
                 gk[0] = scaled(j, v_load_n(gr + end, left, 0));
-                fold[r] = candidate(pk[0], gk[0]);
+                fold[r] = pivot_candidate(pk[0], gk[0]);
                 if (vectors > 1) {
                     pk[1] = v_load(pr);
                     gk[1] = scaled(j, v_load(gr));
-                    fold[r] = v_max(candidate(pk[1], gk[1]), fold[r]);
+                    fold[r] = v_max(pivot_candidate(pk[1], gk[1]), fold[r]);
                 }
                 pr += b->xs;
                 gr += b->gs;
             }
             if (j->op != LOG_VJP) {
-                FOLD_EACH(fold, v_max)
-                v_put(c + k, settled(fold[0]));
+                REDUCE_EACH(fold, v_max)
+                v_put(c + k, finite_or_zero(fold[0]));
             }
         }
         for (ptrdiff_t k = 0; k < rows; k += V_LANES) {
@@ -47,27 +53,24 @@ CSM_INLINE void products_short(const csm_block *b, const product_job *j, int vec
                     fold[r] = j->op == LOG_VJP ? v_add(h, fold[r]) : v_fma(pk[1], h, fold[r]);
                 }
             }
-            FOLD_EACH(fold, v_add)
-            v_put(sum + k, total(j, w_of(fold[0])));
-            if (m_any(doubtful(fold[0]))) {
+            REDUCE_EACH(fold, v_add)
+            v_put(sum + k, total(j, a_of(fold[0])));
+            if (m_any(needs_exact_sum(fold[0]))) {
                 real terms[V_LANES];
                 v_put(terms, fold[0]);
                 for (ptrdiff_t r = 0; r < V_LANES; r++)
-                    if (m_any(doubtful(v_set(terms[r]))))
+                    if (m_any(needs_exact_sum(v_set(terms[r]))))
                         sum[k + r] = v_first(total(j, row_again(j, b, row + k + r, v_set(c[k + r]))));
             }
         }
         for (ptrdiff_t r = 0; r < rows; r++, y += b->ys) {
             const vec *pk = p + r * vectors, *gk = g + r * vectors, pivot = v_set(c[r]), s = v_set(sum[r]);
             if (vectors > 1)
-                v_store(y, entry(j, pk[1], quotient(j, term(j, gk[1], pivot)), s));
-            v_store_n(y + end, entry(j, pk[0], quotient(j, term(j, gk[0], pivot)), s), left);
+                v_store(y, product_of(j, pk[1], quotient(j, term(j, gk[1], pivot)), s));
+            v_store_n(y + end, product_of(j, pk[0], quotient(j, term(j, gk[0], pivot)), s), left);
         }
     }
 }
-
-/* Classes up to which rows are short, or turned. */
-enum { TURNED_PRODUCT = 16, FEW_PRODUCT = 2 * V_LANES < 16 ? 2 * V_LANES : 16 };
 
 /* The rows that do not fill V_LANES go through a copy that does. */
 CSM_INLINE void products_few(const csm_block *b, const product_job *j)
@@ -96,52 +99,51 @@ CSM_INLINE void products_few(const csm_block *b, const product_job *j)
 }
 
 /* t: the temperature, or those of V_LANES rows. */
-#define PRODUCT(name, products, op)                                     \
-    static void name(const csm_block *b)                                \
-    {                                                                   \
-        temper t[1 + V_LANES];                                          \
-        if (csm_is_unit(b)) {                                           \
-            t[0] = unit_temper();                                       \
-            products(b, &(product_job){op, 1, t}, t);                   \
-        } else {                                                        \
-            t[0] = temper_of(b->temperature);                           \
-            products(b, &(product_job){op, 0, t}, t);                   \
-        }                                                               \
-    }
-
-#define SHORT_PRODUCT(name, op)                         \
+#define PRODUCT(name, products, op)                     \
     static void name(const csm_block *b)                \
     {                                                   \
-        const temper t = unit_temper();                 \
-        products_few(b, &(product_job){op, 1, &t});     \
+        temp_consts t[1 + V_LANES];                     \
+        if (csm_T_is_1(b)) {                            \
+            t[0] = temp_consts_T1();                    \
+            products(b, &(product_job){op, 1, t}, t);   \
+        } else {                                        \
+            t[0] = temp_consts_of(b->temperature);      \
+            products(b, &(product_job){op, 0, t}, t);   \
+        }                                               \
     }
 
-PRODUCT(vjp_wide, products_wide, VJP)
-PRODUCT(vjp_across, products_across, VJP)
+#define SHORT_PRODUCT(name, op)                     \
+    static void name(const csm_block *b)            \
+    {                                               \
+        const temp_consts t = temp_consts_T1();     \
+        products_few(b, &(product_job){op, 1, &t}); \
+    }
+
+PRODUCT(vjp_rows, products_rows, VJP)
+PRODUCT(vjp_cols, products_cols, VJP)
 SHORT_PRODUCT(vjp_short, VJP)
-PRODUCT(log_jvp_wide, products_wide, LOG_JVP)
-PRODUCT(log_jvp_across, products_across, LOG_JVP)
+PRODUCT(log_jvp_rows, products_rows, LOG_JVP)
+PRODUCT(log_jvp_cols, products_cols, LOG_JVP)
 SHORT_PRODUCT(log_jvp_short, LOG_JVP)
-PRODUCT(log_vjp_wide, products_wide, LOG_VJP)
-PRODUCT(log_vjp_across, products_across, LOG_VJP)
+PRODUCT(log_vjp_rows, products_rows, LOG_VJP)
+PRODUCT(log_vjp_cols, products_cols, LOG_VJP)
 SHORT_PRODUCT(log_vjp_short, LOG_VJP)
 
-/* Rows along of so few classes are turned as whole vectors: 4, 3 or none, at 16, 8 or 4 lanes. */
-enum { PACKED_PRODUCT = V_LANES / 2 - 1 < MOST_PACKED ? V_LANES / 2 - 1 : MOST_PACKED };
-
-/* Rows along: short ones together where T = 1, else turned: a row with a temperature of its own has the bits of rows
-   that share it. */
-CSM_INLINE void choose(const csm_block *b, csm_kernel *wide, csm_kernel *together, csm_kernel *across)
+/* In rows: short ones together where T = 1, otherwise transposed, so that a row with a temperature of its own has the
+   bits of rows that share it. */
+CSM_INLINE void choose(const csm_block *b, csm_kernel *by_rows, csm_kernel *together, csm_kernel *by_cols)
 {
     const int few = V_LANES > 1 && b->all_rows >= V_LANES;
-    if (few && csm_is_unit(b) && b->n > PACKED_PRODUCT && b->n <= FEW_PRODUCT)
+    if (few && csm_T_is_1(b) && b->n > PACKED_PRODUCT && b->n <= FEW_PRODUCT)
         together(b);
-    else if (few && b->n <= TURNED_PRODUCT)
-        turned(b, across);
+    else if (few && b->n <= TRANSPOSED_PRODUCT)
+        run_transposed(b, by_cols);
     else
-        wide(b);
+        by_rows(b);
 }
 
-static void vjp_along(const csm_block *b) { choose(b, vjp_wide, vjp_short, vjp_across); }
-static void log_jvp_along(const csm_block *b) { choose(b, log_jvp_wide, log_jvp_short, log_jvp_across); }
-static void log_vjp_along(const csm_block *b) { choose(b, log_vjp_wide, log_vjp_short, log_vjp_across); }
+static void vjp_any(const csm_block *b) { choose(b, vjp_rows, vjp_short, vjp_cols); }
+static void log_jvp_any(const csm_block *b) { choose(b, log_jvp_rows, log_jvp_short, log_jvp_cols); }
+static void log_vjp_any(const csm_block *b) { choose(b, log_vjp_rows, log_vjp_short, log_vjp_cols); }
+
+#endif

@@ -1,0 +1,93 @@
+/* The entropy of softmax and its gradient.
+   The letters are those of docs/derivation.md. With d_j = (m - x_j)/T and D = sum p d:
+
+     entropy    H = L_m + D
+     gradient   dH/dx_j = -p_j (log p_j + H)/T = p_j (d_j - D)/T
+
+   for log p_j = -d_j - L_m: what the two have in common is never added. */
+#ifndef CSM_ENTROPY_H
+#define CSM_ENTROPY_H
+
+#include "cross_entropy.h"
+
+/* y = e (d - D) a, a = 1/(S T); D as the sum of two. */
+typedef struct { shift s; vec D, D_lo; multiple_of_e a; } entropy_job;
+
+/* Exponentials are computed again: y may be x. Where d - D is small beside 1, e is not: their product is normal. */
+CSM_INLINE vec slope_in(vec x, const entropy_job *j, const temp_consts *t, int T_is_1)
+{
+    const vec e = v_exp(x, &j->s, t, T_is_1);
+    const vec d = v_where(v_ne(e, v_set(0)), v_sub(v_sub(scaled_diff(j->s.m, x, t, T_is_1), j->D), j->D_lo));
+    const vec v = v_mul(e, d), size = v_abs(v);
+    const vec y = RARELY(m_any(v_lt(size, j->a.least))) ? times_small_e(size, &j->a) : times_e(size, &j->a);
+    return v_select(v_lt(v, v_set(0)), v_sub(v_set(0), y), y);
+}
+
+/* Inlined wherever they are used these would be a twentieth of the library. */
+static CSM_SHARED vec slope_T1(vec x, const entropy_job *j)
+{
+    const temp_consts one = temp_consts_T1();
+    return slope_in(x, j, &one, 1);
+}
+
+static CSM_SHARED vec slope_any(vec x, const entropy_job *j, const temp_consts *t) { return slope_in(x, j, t, 0); }
+
+CSM_INLINE void entropy_step(tile t, const cursor *p, ptrdiff_t i, int count, int whole, const entropy_job *all)
+{
+    EACH(u, count) {
+        const entropy_job *j = all + owner(t, u);
+        const vec x = load_at(t, p->x, i, u, p->xs, whole, -INFINITY);
+        store_at(t, p->y, i, u, p->ys, whole, t.T_is_1 ? slope_T1(x, j) : slope_any(x, j, t.temp));
+    }
+}
+
+CSM_INLINE void entropy_pass(tile t, const entropy_job *j)
+{
+    EACH_CURSOR(t, entropy_job, j, {
+        const tile here = at_cursor(t, r);
+        EACH_VECTOR(t, own_range(t), entropy_step(here, &p, i, count, whole, mine));
+    });
+}
+
+CSM_INLINE void entropy_body(tile t)
+{
+    shift s[TILE_VECTORS];
+    sums e[TILE_VECTORS];
+    row_stats a[TILE_VECTORS];
+    acc D[TILE_VECTORS], scale[TILE_VECTORS];
+    entropy_job j[TILE_VECTORS];
+    shift_rows(t, s);
+    EACH_ROW_VECTOR(u, t) {
+        vec upscale;
+        scale[u] = a_zero();
+        if (!t.b->y)
+            continue;
+        scale[u] = scales_of(row_vector_of(t, u), &upscale);
+        s[u] = shift_of(t.max[u], upscale, t.temp, t.T_is_1);
+    }
+    exp_pass(t, s, SPLIT | ENTROPY, e);
+    finish_stats(t, s, e, a);
+    EACH_ROW_VECTOR(u, t) {
+        D[u] = a_div(e[u].sum_c_gap, a[u].S);
+        const vec L = v_log1p(a[u].rest_ratio);
+        vec r;
+        if (RARELY(a[u].any_tiny)) {
+            const mask is_tiny = v_eq(a[u].rest_ratio, v_set(0));
+            r = v_add(L, a_round(a_unless(is_tiny, D[u])));
+            r = v_select(is_tiny, a_result(a_sum(a[u].tiny, D[u])), r);
+        } else {
+            r = v_add(L, a_round(D[u]));
+        }
+        store_result(row_vector_of(t, u), r);
+    }
+    if (!t.b->y)
+        return;
+    EACH_ROW_VECTOR(u, t) {
+        const vec hi = round_of(D[u], a[u].any_tiny);
+        const vec lo = a_round(a_unless(v_lt(hi, v_set(NEAR_TINY)), a_sub(D[u], a_of(hi))));
+        j[u] = (entropy_job){s[u], hi, lo, multiple_by(a_div(scale[u], a[u].S))};
+    }
+    entropy_pass(t, j);
+}
+
+#endif

@@ -1,0 +1,324 @@
+/* The exponential pass: the exponentials of the rows of a tile, and their sums. */
+#ifndef CSM_EXP_SUM_H
+#define CSM_EXP_SUM_H
+
+#include "../math/log1p.h"
+#include "../math/underflow.h"
+#include "max.h"
+#include "per_row.h"
+#include "tile.h"
+
+/* Sums over each row. */
+typedef struct {
+    acc sum_below_max;         /* exponentials of the logits below the max; of all of them without SPLIT;
+                           FACTORS: abs(g)                                                          */
+    vec count, exp_max;     /* SPLIT: how many logits are the max; in columns, the exponential of it    */
+    acc sum_c_gap;         /* DENSE: sum of c (m - x)/T;  ENTROPY: sum of e (m - x)/T;
+                           FACTORS: sum of e g                                                      */
+    acc sum_c;          /* DENSE: sum of c, which is g, or WEIGHED                                  */
+} sums;
+
+/* What a pass does besides; constants at each use. KEEP_EXP: where there is a y. SPLIT: the max is left out where
+   what remains counts: where one logit holds nearly all of S, S - e is lost by subtraction, but the sum of the others
+   is right to the last bits. HESSIAN: there is an h. */
+enum { KEEP_EXP = 1, SPLIT = 2, DENSE = 4, ENTROPY = 8, WEIGHED = 16, IGNORES = 32, HESSIAN = 64,
+       FACTORS = 128 };
+
+/* c of a vector: what the loss counts of (m - x)/T + L. That is g, or WEIGHED, w (keep g + smooth), 0 where w is
+   infinite but its factor is 0; see losses.h. */
+CSM_INLINE vec coefficient(tile t, const cursor *p, ptrdiff_t i, int u, int whole, int what)
+{
+    const csm_block *b = t.b;
+    if (!(what & WEIGHED))
+        return load_at(t, p->g, i, u, p->gs, whole, 0);
+    vec c = v_set((real)b->eps_over_n);
+    if (p->g)
+        c = v_fma(v_set((real)b->one_minus_eps), load_at(t, p->g, i, u, p->gs, whole, 0), c);
+    if (b->weight)
+        c = v_where(v_ne(c, v_set(0)), v_mul(c, t.by_rows ? load_at(t, b->weight, i, u, V_LANES, whole, 0)
+                                                       : v_set(((const real *)b->weight)[i])));
+    return t.by_rows && !whole ? v_where(m_first(t.lanes), c) : c;
+}
+
+/* Prefetches. In rows: the logits of the next row, its other operands if rows are short, and what a later pass writes
+   of this row if it stays in the second-level cache until then. In columns: all operands of a later tile. */
+CSM_INLINE void prefetch_vectors(tile t, const cursor *p, ptrdiff_t i, int count, int what)
+{
+    const int y_later = t.by_rows && !(what & KEEP_EXP), h_later = t.by_rows;
+    EACH(u, count) __builtin_prefetch(p->x + i * p->xs + u * V_LANES + p->next);
+    if (what & (DENSE | FACTORS) && p->g && t.prefetch_next)
+        EACH(u, count) __builtin_prefetch(p->g + i * p->gs + u * V_LANES + p->next);
+    if (p->y && (y_later ? t.row_fits_l2 : t.prefetch_next))
+        EACH(u, count) __builtin_prefetch(p->y + i * p->ys + u * V_LANES + (y_later ? 0 : p->next), 1);
+    if (what & HESSIAN && (h_later ? t.row_fits_l2 : t.prefetch_next))
+        EACH(u, count) __builtin_prefetch(p->h + i * p->hs + u * V_LANES + (h_later ? 0 : p->next), 1);
+}
+
+/* Adds c (m - x)/T and c of `count` vectors; with ENTROPY, c is e. A coefficient of 0 takes no part whatever its logit
+   is: 0 * inf = 0. Products are added by fours, so that the error of one stays within its four. c may have any sign,
+   and a sum that is small beside its terms: it is added in the accumulator, vector by vector. */
+CSM_INLINE void add_c_gap(tile t, const cursor *p, ptrdiff_t i, int count, int whole,
+                          const shift *s, int what, const vec *x, const vec *e, sums *sum)
+{
+    vec c[4], d[4];
+    EACH(u, count) c[u] = what & DENSE ? coefficient(t, p, i, u, whole, what) : e[u];
+    EACH(u, count) d[u] = v_where(v_ne(c[u], v_set(0)), scaled_diff(s[owner(t, u)].m, x[u], t.temp, t.T_is_1));
+    if (t.by_rows && count == 4) {
+        const vec four = v_fma(c[3], d[3], v_fma(c[2], d[2], v_fma(c[1], d[1], v_mul(c[0], d[0]))));
+        sum->sum_c_gap = a_add(sum->sum_c_gap, four);
+    } else {
+        EACH(u, count) sum[owner(t, u)].sum_c_gap = a_add(sum[owner(t, u)].sum_c_gap, v_mul(c[u], d[u]));
+    }
+    if (what & DENSE)
+        EACH(u, count) sum[owner(t, u)].sum_c = a_add(sum[owner(t, u)].sum_c, c[u]);
+}
+
+/* Adds the products of e with its factors, and leaves the sizes of these in e. */
+CSM_INLINE void add_products(tile t, const cursor *p, ptrdiff_t i, int count, int whole, vec *e, sums *sum)
+{
+    EACH(u, count) {
+        const vec b = load_at(t, p->g, i, u, p->gs, whole, 0);
+        sum[owner(t, u)].sum_c_gap = a_add_product(sum[owner(t, u)].sum_c_gap, e[u], b);
+        e[u] = v_abs(b);
+    }
+}
+
+/* Takes the exponentials of the max out of e, and counts them. */
+CSM_INLINE void take_top(tile t, int count, const shift *s, const vec *x, vec *e, sums *sum)
+{
+    EACH(u, count) {
+        sums *const to = sum + owner(t, u);
+        const mask same = v_eq(x[u], s[owner(t, u)].m);
+        if (!t.by_rows)
+            to->exp_max = v_select(same, e[u], to->exp_max);
+        e[u] = v_unless(same, e[u]);
+        to->count = v_count(to->count, same);
+    }
+}
+
+/* Stage 1 of exp, range reduction, of `count` vectors of a cursor from the i-th on. */
+CSM_INLINE void reduce_step(tile t, const cursor *p, ptrdiff_t i, int count, int whole,
+                            const shift *s, int what, reduced *to)
+{
+    vec x[4];
+    if (whole && !t.single)
+        prefetch_vectors(t, p, i, count, what);
+    EACH(u, count) x[u] = logits_at(t, p, i, u, whole, what & FACTORS);
+    reduce_many(to, x, count, s, !t.by_rows, t.temp, t.T_is_1);
+}
+
+/* Stage 2 of exp, polynomial and reconstruction, and what is done with the exponentials. They are added in the
+   accumulator, four of a row at a time as far as the bounds allow: rounding each sum to `real` would cost a softmax
+   half an ULP where one logit holds most of the sum (docs/notes/exp.md). */
+CSM_INLINE void exp_step(tile t, const cursor *p, ptrdiff_t i, int count, int whole,
+                         const shift *s, int what, const reduced *from, sums *sum)
+{
+    vec x[4], e[4];
+    exp_reduced(e, from, count, t.temp, t.T_is_1);
+    if (what & (SPLIT | DENSE | ENTROPY))
+        EACH(u, count) x[u] = load_at(t, p->x, i, u, p->xs, whole, -INFINITY);
+    if (what & KEEP_EXP && p->y)
+        EACH(u, count) store_at(t, p->y, i, u, p->ys, whole, e[u]);
+    if (what & (DENSE | ENTROPY))
+        add_c_gap(t, p, i, count, whole, s, what, x, e, sum);
+    if (what & SPLIT)
+        take_top(t, count, s, x, e, sum);
+    if (what & FACTORS)
+        add_products(t, p, i, count, whole, e, sum);
+    if (t.by_rows && count == 4) {
+        sum->sum_below_max = a_add_four(sum->sum_below_max, e[0], e[1], e[2], e[3], t.T_is_1);
+    } else {
+        EACH(u, count) sum[owner(t, u)].sum_below_max = a_add(sum[owner(t, u)].sum_below_max, e[u]);
+    }
+}
+
+/* Both stages. */
+CSM_INLINE void exp_whole(tile t, const cursor *p, ptrdiff_t i, int count, int whole,
+                          const shift *s, int what, sums *sum)
+{
+    reduced a[4];
+    reduce_step(t, p, i, count, whole, s, what, a);
+    exp_step(t, p, i, count, whole, s, what, a, sum);
+}
+
+/* In rows: V_GROUP whole vectors at a time from the i-th on, while there are so many before `end`; returns the next.
+   Stage 1 of a group is under way while stage 2 of the group before it is computed: otherwise the dependency chains of
+   one group fill the reorder buffer before those of the next are in it (docs/notes/exp.md). */
+CSM_INLINE ptrdiff_t exp_pipelined(tile t, const cursor *p, ptrdiff_t i, ptrdiff_t end, const shift *s, int what,
+                                   sums *sum)
+{
+    reduced now[V_GROUP], next[V_GROUP];
+    if (i + V_GROUP > end)
+        return i;
+    reduce_step(t, p, i, V_GROUP, 1, s, what, now);
+    EACH(u, V_GROUP) next[u] = now[u];
+    for (ptrdiff_t left = (end - i) / V_GROUP; left > 0; left--, i += V_GROUP) {
+        if (left > 1)
+            reduce_step(t, p, i + V_GROUP, V_GROUP, 1, s, what, next);
+        exp_step(t, p, i, V_GROUP, 1, s, what, now, sum);
+        EACH(u, V_GROUP) now[u] = next[u];
+    }
+    return i;
+}
+
+CSM_INLINE void exp_range(tile t, const cursor *p, vector_range v, const shift *s, int what, sums *sum)
+{
+    /* 16 registers are too few beside a Hessian. */
+    const int overlaps = V_TABLE > 1 || (V_LANES > 1 && !(what & HESSIAN));
+    if (overlaps && t.by_rows && !t.single && t.arrays_fit_llc)
+        v.begin = exp_pipelined(t, p, v.begin, t.full < v.end ? t.full : v.end, s, what, sum);
+    EACH_VECTOR(t, v, exp_whole(t, p, i, count, whole, s, what, sum));
+}
+
+CSM_INLINE sums sums_of_nothing(void) { return (sums){a_zero(), v_set(0), v_set(0), a_zero(), a_zero()}; }
+
+CSM_INLINE sums sums_together(const sums *a, const sums *b)
+{
+    sums s = {a_sum(a->sum_below_max, b->sum_below_max), v_add(a->count, b->count), a->exp_max,
+              a_sum(a->sum_c_gap, b->sum_c_gap), a_sum(a->sum_c, b->sum_c)};
+    return s;
+}
+
+_Static_assert(3 * ACC_SIZE + V_LANES <= CSM_EXCHANGE, "the sums of a part fit their place");
+
+/* The sums of the segments of a row that a team shares: each thread gives those of its own, and each adds all of them
+   in order. */
+CSM_INLINE double *exchange_of_segment(const csm_team *team, ptrdiff_t part)
+{
+    return team->exchange + (team->threads + part) * CSM_EXCHANGE;
+}
+
+CSM_INLINE void give_segment(tile t, ptrdiff_t part, const sums *s)
+{
+    double *to = exchange_of_segment(t.b->team, part);
+    real count[V_LANES];
+    a_put(to, s->sum_below_max);
+    a_put(to + ACC_SIZE, s->sum_c_gap);
+    a_put(to + 2 * ACC_SIZE, s->sum_c);
+    v_put(count, s->count);
+    for (int i = 0; i < V_LANES; i++)
+        to[3 * ACC_SIZE + i] = count[i];
+}
+
+CSM_INLINE sums team_sums(tile t)
+{
+    sums all = sums_of_nothing();
+    t.b->team->meet(t.b->team->place);
+    for (ptrdiff_t part = 0; part < segments_of(t); part++) {
+        const double *from = exchange_of_segment(t.b->team, part);
+        real count[V_LANES];
+        for (int i = 0; i < V_LANES; i++)
+            count[i] = (real)from[3 * ACC_SIZE + i];
+        const sums s = {a_get(from), v_get(count), v_set(0), a_get(from + ACC_SIZE), a_get(from + 2 * ACC_SIZE)};
+        all = part ? sums_together(&all, &s) : s;
+    }
+    return all;
+}
+
+/* The sums of a row in the rows layout, in all lanes. */
+CSM_INLINE sums over_lanes(sums s, int what)
+{
+    s.sum_below_max = a_hsum(s.sum_below_max);
+    if (what & SPLIT)
+        s.count = v_hsum(s.count);
+    if (what & (DENSE | ENTROPY | FACTORS))
+        s.sum_c_gap = a_hsum(s.sum_c_gap);
+    if (what & DENSE)
+        s.sum_c = a_hsum(s.sum_c);
+    return s;
+}
+
+/* The exponentials of the rows of a tile, and their sums. In rows, the only row of a tile goes by segments, several
+   rows go whole. The sums of a single row stay in vectors: single numbers would wait for their way through memory. */
+CSM_INLINE void exp_pass(tile t, const shift *s, int what, sums *sum)
+{
+    if (!t.by_rows) {
+        const cursor p = cursor_of(t, 0);
+        EACH(u, t.width) sum[u] = sums_of_nothing();
+        exp_range(t, &p, full_range(t), s, what, sum);
+        find_next_max(t);
+        EACH(u, t.width) sum[u].count = v_counted(sum[u].count);
+        return;
+    }
+    const int alone = t.rows == 1;
+    const vector_range own = own_range(t);
+    const ptrdiff_t segments = t.single ? 1 : alone ? (own.end - own.begin + CSM_SEGMENT - 1) / CSM_SEGMENT : t.rows;
+    real count[V_LANES] = {0}, c[V_LANES], base[V_LANES], plain[V_LANES], floor[V_LANES], lowest[V_LANES], m[V_LANES];
+    double sum_below_max[ACC_SIZE] = {0}, sum_c_gap[ACC_SIZE] = {0}, sum_c[ACC_SIZE] = {0};
+    sums all = sums_of_nothing();
+    v_put(c, s->c), v_put(base, s->base), v_put(plain, s->plain), v_put(floor, s->floor);
+    v_put(lowest, s->lowest), v_put(m, s->m);
+    for (ptrdiff_t i = 0; i < segments; i++) {
+        const ptrdiff_t r = alone ? 0 : i;
+        if (skips_row(t, r))
+            continue;
+        const cursor p = cursor_of(t, r);
+        const tile here = at_cursor(t, r);
+        const shift mine = t.single ? *s : (shift){v_set(c[r]), v_set(base[r]), v_set(plain[r]), v_set(floor[r]),
+                                                 v_set(lowest[r]), v_set(m[r])};
+        vector_range segment = own;
+        sums these = sums_of_nothing();
+        if (alone) {
+            segment.begin += i * CSM_SEGMENT;
+            segment.end = own.end - segment.begin < CSM_SEGMENT ? own.end : segment.begin + CSM_SEGMENT;
+        }
+        exp_range(here, &p, segment, &mine, what, &these);
+        these.count = v_counted(these.count);
+        if (!alone) {
+            these = over_lanes(these, what);
+            a_put_first(sum_below_max + r, these.sum_below_max);
+            if (what & SPLIT)
+                count[r] = v_first(these.count);
+            if (what & (DENSE | ENTROPY | FACTORS))
+                a_put_first(sum_c_gap + r, these.sum_c_gap);
+            if (what & DENSE)
+                a_put_first(sum_c + r, these.sum_c);
+        } else if (team_of(t)) {
+            give_segment(t, segment.begin / CSM_SEGMENT, &these);
+        } else {
+            all = i ? sums_together(&all, &these) : these;
+        }
+    }
+    find_next_max(t);
+    if (alone)
+        *sum = over_lanes(team_of(t) ? team_sums(t) : all, what);
+    else
+        *sum = (sums){a_get(sum_below_max), v_get(count), v_set(0), a_get(sum_c_gap), a_get(sum_c)};
+}
+
+/* What is known of rows after their exponentials. */
+typedef struct {
+    vec exp_max;                /* the exponential of the max                                               */
+    acc rest, S;           /* the sum without one max, and with it                                     */
+    vec rest_ratio;              /* (S - top)/top, of which log1p is log(S/top); where that is tiny, 0, ...  */
+    acc tiny;              /* ... and this is it, and its log1p; else 0                                */
+    int any_tiny;           /* whether a row of the tile has a tiny ratio; else `tiny` is not set. Other rows
+                               have the same bits either way                                            */
+} row_stats;
+
+CSM_INLINE void complete_stats_in(row_stats *a, const sums *e, int width)
+{
+    for (int u = 0; u < width; u++) {
+        a[u].rest = a_add_product(e[u].sum_below_max, v_sub(e[u].count, v_set(1)), a[u].exp_max);
+        a[u].S = a_add(a[u].rest, a[u].exp_max);
+        const vec rest = a_round(a[u].rest), least = v_mul(a[u].exp_max, v_set(NEAR_TINY));
+        const mask is_tiny = v_lt(rest, least);
+        acc rest_ratio = a_ratio(a[u].rest, a[u].exp_max);
+        a[u].any_tiny = m_any(is_tiny);
+        if (RARELY(a[u].any_tiny)) {
+            a[u].tiny = a_unless(v_le(least, rest), rest_ratio);
+            rest_ratio = a_unless(is_tiny, rest_ratio);
+        }
+        a[u].rest_ratio = a_round(rest_ratio);
+    }
+}
+
+static CSM_SHARED void complete_stats(row_stats *a, const sums *e, int width) { complete_stats_in(a, e, width); }
+
+CSM_INLINE void finish_stats(tile t, const shift *s, const sums *e, row_stats *a)
+{
+    EACH_ROW_VECTOR(u, t) a[u].exp_max = t.by_rows ? v_exp(s[u].m, &s[u], t.temp, t.T_is_1) : e[u].exp_max;
+    (t.single ? complete_stats_in : complete_stats)(a, e, t.width);
+}
+
+#endif

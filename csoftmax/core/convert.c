@@ -3,6 +3,7 @@
 #include "block.h"
 #include "tuning.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
@@ -151,6 +152,27 @@ static float to_odd(double a)
     return f;
 }
 
+/* The same of UNROLLED numbers, by their bits: those that a float lacks are ORed into its last one. A float that is
+   subnormal has fewer, and takes the way above. */
+static void many_to_odd(float *to, const double *from)
+{
+    const uint64_t beyond = ((uint64_t)1 << 29) - 1, last = beyond + 1;
+    double odd[UNROLLED];
+    int subnormal = 0;
+    for (int k = 0; k < UNROLLED; k++) {
+        uint64_t bits;
+        memcpy(&bits, from + k, sizeof bits);
+        bits = (bits & ~beyond) | (((bits & beyond) + beyond) & last);
+        memcpy(odd + k, &bits, sizeof bits);
+    }
+    for (int k = 0; k < UNROLLED; k++)
+        to[k] = (float)odd[k];
+    for (int k = 0; k < UNROLLED; k++)
+        subnormal |= (fabsf(to[k]) < FLT_MIN) & (to[k] != 0);
+    for (int k = 0; subnormal && k < UNROLLED; k++)
+        to[k] = to_odd(from[k]);
+}
+
 /* One of the two is a 16-bit type, the other float32 or float64. */
 static void convert_half(char *dst, csm_dtype to, const char *src, csm_dtype from, ptrdiff_t count)
 {
@@ -168,8 +190,12 @@ static void convert_half(char *dst, csm_dtype to, const char *src, csm_dtype fro
                 for (ptrdiff_t k = 0; k < n; k++)
                     ((double *)dst)[i + k] = part[k];
             } else {
-                for (ptrdiff_t k = 0; k < n; k++)
-                    part[k] = to_odd(((const double *)src)[i + k]);
+                const double *from = (const double *)src + i;
+                ptrdiff_t k = 0;
+                for (; k + UNROLLED <= n; k += UNROLLED)
+                    many_to_odd(part + k, from + k);
+                for (; k < n; k++)
+                    part[k] = to_odd(from[k]);
                 table->narrow[to - CSM_F16](dst + 2 * i, part, n);
             }
         }

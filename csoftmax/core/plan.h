@@ -119,6 +119,9 @@ static inline ptrdiff_t offset_of(ptrdiff_t index, int ndim, const ptrdiff_t *sh
 /* Reads and checks all that is given per row; nothing has been written when it fails. */
 csm_status csm_take_rows(plan *p);
 
+/* What the mean of a loss divides by. */
+double csm_divisor_of(const plan *p);
+
 /* The results of rows without classes. */
 void csm_clear_results(const plan *p);
 

@@ -1,7 +1,7 @@
-/* What comes with the rows of a call: labels and what they count, weights, temperatures, the results; adjacent and in
-   computing order. Labels are always copied, since another thread may change the caller's after they were checked;
-   other numbers, and the results, where the caller's are not in that order. Includes plan.h. */
-#include "plan.h"
+/* Per-row data of a call: labels and what they count, weights, temperatures; adjacent and in computing order. Labels
+   are always copied, since another thread may change the caller's after they were checked; other numbers, and the
+   results, where the caller's are not in that order. */
+#include "lines.h"
 
 #include <math.h>
 #include <stdint.h>
@@ -24,36 +24,6 @@ static void *plan_alloc(plan *p, ptrdiff_t count, ptrdiff_t size)
     o->before = g->last;
     g->last = o;
     return o->memory;
-}
-
-/* The rows in C order, line by line along their last axis. */
-typedef struct {
-    int outer;                      /* axes before the last     */
-    ptrdiff_t inner, step;          /* rows of a line, and how far apart they are in computing order */
-} lines;
-
-static lines lines_of(const plan *p)
-{
-    const csm_call *c = p->call;
-    lines l = {c->ndim > 1 ? c->ndim - 1 : 0, c->ndim ? c->shape[c->ndim - 1] : 1,
-               c->ndim ? p->position[c->ndim - 1] : 1};
-    return l;
-}
-
-/* Where line i begins in computing order, and in an array. */
-static ptrdiff_t line_start(const plan *p, ptrdiff_t i, const lines *l)
-{
-    return offset_of(i, l->outer, p->call->shape, p->position);
-}
-
-static char *line_of(const plan *p, const csm_array *a, ptrdiff_t i, const lines *l)
-{
-    return (char *)a->data + offset_of(i, l->outer, p->call->shape, a->stride);
-}
-
-static ptrdiff_t last_stride(const plan *p, const csm_array *a)
-{
-    return p->call->ndim ? a->stride[p->call->ndim - 1] : 0;
 }
 
 /* Whether an array holds `each` numbers of a dtype per row as they are computed. */
@@ -225,27 +195,6 @@ static csm_status ignore_weightless(plan *p)
     return CSM_OK;
 }
 
-/* D of the mean: the weights of the labels, or the rows, that are not ignored. */
-static double divisor_of(const plan *p)
-{
-    const csm_call *c = p->call;
-    const double *weight = c->weight.data;
-    double sum = 0, low = 0;
-    if (c->reduction != CSM_MEAN)
-        return 1;
-    if (c->normalizer != 0)
-        return c->normalizer;
-    if (!weight || c->op != CSM_CROSS_ENTROPY || c->prob.data)
-        return (double)p->per_row.valid;
-    for (ptrdiff_t row = 0; row < p->count; row++) {
-        const ptrdiff_t label = p->per_row.label[row];
-        const double w = label < 0 ? 0 : weight[label], s = sum + w, t = s - sum;
-        low += (sum - (s - t)) + (w - t);
-        sum = s;
-    }
-    return sum + low;
-}
-
 csm_status csm_take_rows(plan *p)
 {
     csm_call *c = p->call;
@@ -271,7 +220,7 @@ csm_status csm_take_rows(plan *p)
     }
     if (g->valid < p->count && c->op != CSM_SELECTIVE)     /* there each label has a result of its own */
         g->ignored = g->label;
-    g->divisor = divisor_of(p);
+    g->divisor = csm_divisor_of(p);
     if (p->n) {
         g->temperatures = take_numbers(p, &c->temperatures, &status);
         g->sample_weight = take_numbers(p, &c->sample_weight, &status);
@@ -287,56 +236,6 @@ csm_status csm_take_rows(plan *p)
         status = g->result ? status : CSM_NO_MEMORY;
     }
     return status;
-}
-
-void csm_clear_results(const plan *p)
-{
-    const int is_log = p->call->op == CSM_LOGSUMEXP || p->call->op == CSM_LOGSUMEXP_B;
-    for (ptrdiff_t i = 0; p->per_row.result && i < p->count * p->results; i++)
-        csm_put(p->per_row.result, csm_result_dtype(p->call), i, is_log && i % p->results == 0 ? -HUGE_VAL : 0);
-}
-
-/* The sum times `scale`. Pairwise over few numbers at a time, all but the last as many: the order depends on the count
-   alone, the error grows with its log. */
-static double sum_of(const double *v, ptrdiff_t count, double scale)
-{
-    ptrdiff_t first = SUM_BLOCK;
-    while (2 * first < count)
-        first *= 2;
-    if (first < count)
-        return sum_of(v, first, scale) + sum_of(v + first, count - first, scale);
-    double inline_buffer[SUM_BLOCK] = {0}, s[8] = {0};
-    memcpy(inline_buffer, v, (size_t)count * sizeof *v);
-    for (int i = 0; scale != 1 && i < SUM_BLOCK; i++)
-        inline_buffer[i] *= scale;
-    for (int i = 0; i < SUM_BLOCK; i += 8)
-        _Pragma("GCC unroll 8") for (int k = 0; k < 8; k++)    /* in memory they would wait for each other */
-            s[k] += inline_buffer[i + k];
-    return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
-}
-
-/* Their sum over a divisor, which may be finite where the sum is not: 2^64 brings that of as many into range. */
-static double mean_of(const double *v, ptrdiff_t count, double divisor)
-{
-    const double sum = sum_of(v, count, 1);
-    return isfinite(sum) ? sum / divisor : sum_of(v, count, 0x1p-64) / divisor * 0x1p64;
-}
-
-void csm_give_results(const plan *p)
-{
-    const csm_call *c = p->call;
-    const ptrdiff_t size = csm_itemsize(c->dtype);
-    const lines l = lines_of(p);
-    if (c->loss)
-        *c->loss = csm_rounded(mean_of(p->per_row.result, p->count, p->per_row.divisor), c->dtype);
-    if (!c->r.data || p->per_row.result == c->r.data)
-        return;
-    for (ptrdiff_t i = 0; i * l.inner < p->count; i++)
-        for (ptrdiff_t j = 0; j < l.inner; j++)
-            csm_write(line_of(p, &c->r, i, &l) + j * last_stride(p, &c->r), c->r.dtype, c->r.swapped,
-                      p->results > 1 ? c->r.stride[c->ndim] : 0,
-                      (const char *)p->per_row.result + (line_start(p, i, &l) + j * l.step) * p->results * size,
-                      c->dtype, p->results);
 }
 
 void csm_free_rows(plan *p)

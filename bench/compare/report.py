@@ -317,8 +317,8 @@ def last_kept():
 
 NAMES = {
     "cross_entropy": "loss and gradient",
-    "cross_entropy_soft": "the same, of probabilities",
-    "linear_cross_entropy": "linear loss and gradients",
+    "cross_entropy_soft": "loss of probabilities",
+    "linear_cross_entropy": "linear loss",
     "jacobian": "softmax_jacobian",
     "vjp": "softmax_vjp",
     "grad_hess": "softmax_grad_hess",
@@ -336,8 +336,8 @@ def shape_of(row):
 
 
 def name_of(row):
-    op = NAMES["cross_entropy"] + " of probabilities" if row["op"] == "cross_entropy_soft" else NAMES.get(row["op"])
-    return f"{op or row['op']} {row['dtype']} {shape_of(row)}{', ' * bool(row['kind'])}{row['kind']}"
+    op = NAMES.get(row["op"], row["op"])
+    return f"{op}, {row['dtype']} {shape_of(row)}{', ' * bool(row['kind'])}{row['kind']}"
 
 
 def count(rows):
@@ -384,10 +384,11 @@ def behind_lines(run):
     yield "|---|---|---|"
     found = {}
     for row in run.rows:
-        if float(row["ratio"]) < 1:
-            found.setdefault(name_of(row), {})[row["threads"]] = f"{float(row['ratio']):.2f} {row['best_peer']}"
-    for name, entries in found.items():
-        yield line_of(name, entries.get("1", ""), entries.get("2", ""))
+        text = f"{float(row['ratio']):.2f} {row['best_peer']}" if float(row["ratio"]) < 1 else ""
+        found.setdefault(name_of(row), {})[row["threads"]] = text
+    for name, texts in found.items():
+        if any(texts.values()):
+            yield line_of(name, texts.get("1", ""), texts.get("2", ""))
 
 
 PAGES = {

@@ -17,12 +17,12 @@ from rich.table import Column, Table
 from threadpoolctl import threadpool_limits
 
 sys.path.insert(0, str(Path(__file__).parent / "compare"))
-import timing  # noqa: E402  before NumPy is imported: it lets the CPU alone choose the kernels of the BLAS
+import timing
 
 # isort: split
-import numpy as np  # noqa: E402
+import numpy as np
 
-import csoftmax  # noqa: E402
+import csoftmax
 
 SHAPES = [(4096, 128, 1000), (2048, 64, 5000), (96, 768, 50257), (1024, 256, 32000), (512, 1024, 50257),
           (4096, 512, 32000)]  # rows, features, classes

@@ -4,6 +4,7 @@ import importlib
 import math
 import warnings
 from dataclasses import dataclass
+from typing import ClassVar
 
 import cells
 import numpy as np
@@ -42,8 +43,8 @@ class Peer:
     axes = (-1, 0)
     in_place = True
     put_back = "copyto(y, kept)"
-    calls = {}
-    results = {
+    calls: ClassVar = {}
+    results: ClassVar = {
         "cross_entropy": "loss, y",
         "cross_entropy_soft": "loss, y",
         "grad_hess": "y, h",
@@ -85,7 +86,7 @@ class Peer:
 class Csoftmax(Peer):
     name = library = "csoftmax"
     dtypes = ("float32", "float64", "float16", "bfloat16")
-    calls = {
+    calls: ClassVar = {
         "softmax": "softmax(x, axis, out=y)",
         "log_softmax": "log_softmax(x, axis, out=y)",
         "logsumexp": "logsumexp(x, axis, out=y)",
@@ -117,7 +118,7 @@ class NumPy(Peer):
 
     name, library = "NumPy formula", "numpy"
     dtypes = ("float32", "float64", "float16")
-    calls = {
+    calls: ClassVar = {
         "softmax": """
 subtract(x, x.max(axis, keepdims=True), out=y)
 exp(y, out=y)
@@ -185,7 +186,7 @@ y[at] -= 1"""
 class SciPy(Peer):
     name, library = "SciPy", "scipy.special"
     in_place = False
-    calls = {
+    calls: ClassVar = {
         "softmax": "y = softmax(x, axis)",
         "log_softmax": "y = log_softmax(x, axis)",
         "logsumexp": "y = logsumexp(x, axis)",
@@ -199,11 +200,11 @@ class SciPy(Peer):
 class ScikitLearn(Peer):
     name, library = "scikit-learn", "sklearn"
     axes = (-1,)
-    calls = {
+    calls: ClassVar = {
         "cross_entropy": "model.loss_gradient(t, x, None, losses, y, threads)",
         "grad_hess": "model.gradient_hessian(t, x, None, y, h, threads)",
     }
-    results = {"cross_entropy": "losses.sum(), y", "grad_hess": "y, 2 * h"}
+    results: ClassVar = {"cross_entropy": "losses.sum(), y", "grad_hess": "y, 2 * h"}
 
     def names(self, q):
         from sklearn._loss import HalfMultinomialLoss
@@ -218,7 +219,7 @@ class Numba(Peer):
     """The loops over rows below, compiled with fastmath; in parallel where the cell is worth it."""
 
     name, library = "Numba", "numba"
-    calls = {
+    calls: ClassVar = {
         "softmax": "run(x, y)",
         "log_softmax": "run(x, y)",
         "logsumexp": "run(x, y)",
@@ -391,7 +392,7 @@ class PyTorch(Peer):
     name, library = "PyTorch", "torch"
     dtypes = ("float32", "float64", "float16", "bfloat16")
     put_back = "y.copy_(kept)"
-    calls = {
+    calls: ClassVar = {
         "softmax": "softmax(x, axis, out=y)",
         "log_softmax": "log_softmax(x, axis, out=y)",
         "logsumexp": "logsumexp(x, axis, out=y)",
@@ -418,7 +419,7 @@ x.grad = w.grad = None
 loss = linear_cross_entropy(x, w, t, reduction="sum", options=options)
 loss.backward()""",
     }
-    results = dict.fromkeys(calls, "y_") | {
+    results: ClassVar = dict.fromkeys(calls, "y_") | {
         "cross_entropy": "loss.item(), y_",
         "cross_entropy_soft": "loss.item(), y_",
         "grad_hess": "y_, h_",
@@ -458,8 +459,8 @@ class OneDnn(PyTorch):
     dtypes = ("float32",)
     axes = (-1,)
     in_place = False
-    calls = {"softmax": "result = x.softmax(-1)"}
-    results = {"softmax": "result.to_dense().numpy()"}
+    calls: ClassVar = {"softmax": "result = x.softmax(-1)"}
+    results: ClassVar = {"softmax": "result.to_dense().numpy()"}
 
     def names(self, q):
         names = super().names(q)
@@ -471,7 +472,7 @@ class PyTorchAutograd(PyTorch):
 
     name = "PyTorch autograd"
     in_place = False
-    calls = {
+    calls: ClassVar = {
         op: f"x.grad = None; loss = cross_entropy(logits, {target}, reduction='sum'); loss.backward()"
         for op, target in {"cross_entropy": "t", "cross_entropy_soft": "q"}.items()
     }

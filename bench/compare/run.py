@@ -298,5 +298,5 @@ def memory_worker(peer_name, cell_name, threads):
 
 
 if __name__ == "__main__":
-    worker = {"--worker": time_worker, "--memory-of": memory_worker}.get("".join(sys.argv[1:2]), None)
+    worker = {"--worker": time_worker, "--memory-of": memory_worker}.get("".join(sys.argv[1:2]))
     worker(*sys.argv[2:]) if worker else main()

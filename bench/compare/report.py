@@ -424,6 +424,7 @@ def draw(run, folder):
     import matplotlib
 
     matplotlib.use("Agg")
+    matplotlib.rcParams["svg.fonttype"] = "none"  # text as text
     import matplotlib.pyplot as plt
     from matplotlib.patches import Patch
 

@@ -347,7 +347,7 @@ def count(rows):
 
 
 def line_of(*entries):
-    return "| " + " | ".join(entries) + " |"
+    return ("| " + " | ".join(entries) + " |").replace("|  |", "| |")
 
 
 def speed_lines(run):

@@ -1,20 +1,26 @@
-"""linear_cross_entropy beside its three products made whole and the loss in place: time, and memory beside the results.
+"""linear_cross_entropy beside its three matrix products made whole and the loss in place: time and memory.
 
-python bench/linear.py [--quick]   exits with 1 where it takes more than 1.15 times as long, or too much memory
+    python bench/linear.py [--quick]
+
+Exits with 1 where it takes more than 1.15 times as long, or too much memory. Memory is counted beyond the results.
 """
 
 import argparse
 import sys
 import time
 import tracemalloc
+from pathlib import Path
 
-import blas
-import machine
-import numpy as np
 from rich.console import Console
 from rich.progress import track
 from rich.table import Column, Table
 from threadpoolctl import threadpool_limits
+
+sys.path.insert(0, str(Path(__file__).parent / "compare"))
+import timing
+
+# isort: split
+import numpy as np
 
 import csoftmax
 
@@ -101,7 +107,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="the small shapes only")
     shapes = SHAPES[:QUICK] if parser.parse_args().quick else SHAPES
-    cores, console = len(machine.usable_cpus()), Console(width=110, highlight=False)
+    cores, console = len(timing.usable_cpus()), Console(width=110, highlight=False)
     table = Table(*(Column(heading, justify="right", no_wrap=True) for heading in HEADINGS))
     lines = [(s, d, n) for s in shapes for d in ("float32", "float64") for n in sorted({1, min(2, cores)})]
     missed, problem, made = 0, None, None
@@ -115,7 +121,7 @@ def main():
             missed += not fine
     except KeyboardInterrupt:
         lines = lines[: table.row_count]  # what was done is reported
-    console.print(f"{machine.cpu_model()}, {cores} cores; NumPy {np.__version__}, {blas.description()}")
+    console.print(f"{timing.cpu_model()}, {cores} cores; NumPy {np.__version__}, {timing.blas()}")
     console.print(table)
     console.print(f"{missed} of {len(lines)} lines miss a limit (!)")
     sys.exit(missed > 0)

@@ -1,6 +1,7 @@
 """Every documented kind of argument on ten numbers, one call each: none may take longer than the allowance.
 
-`python bench/small_calls.py` prints a table and returns 1 if a call is above it; `--allowance` is in microseconds.
+`python bench/small_calls.py` prints a table and returns 1 if a call is above it; `--allowance` is in microseconds. The
+last lines are a softmax of ten numbers beside `np.exp` of them, both with a new result.
 """
 
 import argparse
@@ -104,6 +105,9 @@ def main():
         above += found > allowance
         print(f"{found:7.2f} us  {'ABOVE' if found > allowance else '     '}  {call}")
     print(f"{above} calls above {allowance} us")
+    names["x1_f4"] = names["x1"].astype("f4")
+    for call in ("softmax(x1)", "np.exp(x1)", "softmax(x1_f4)", "np.exp(x1_f4)"):
+        print(f"{measure(call, names):7.3f} us  {call}")
     return int(above > 0)
 
 

@@ -1,4 +1,4 @@
-"""How right csoftmax and its peers are in float32, as a Markdown table: `python bench/accuracy.py`.
+"""How right csoftmax and its peers are in float32, as a Markdown table: `python bench/compare/accuracy.py`.
 
 A peer that is not installed is left out.
 """
@@ -6,7 +6,6 @@ A peer that is not installed is left out.
 import importlib
 import os
 
-import blas  # noqa: F401
 import numpy as np
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")

@@ -1,6 +1,6 @@
 /* What this machine can do: bare loops that move bytes or compute, timed on one or more threads.
  *
- * Compiled at run time by machine.py with the system's C compiler, once per real type (-DREAL_IS_DOUBLE), and called
+ * Compiled at run time by timing.py with the system's C compiler, once per real type (-DREAL_IS_DOUBLE), and called
  * through ctypes. Nothing here is shared with the library: these loops are the yardstick it is held against.
  *
  * A loop gets four streams a, b (read) and c, d (written), each `n` elements long, all aligned to 64 bytes.

@@ -45,7 +45,7 @@ compare-baseline folder="build/baseline":
 
 # The benchmark against peers (needs the [bench] extra)
 bench *arguments:
-    {{python}} bench/run.py {{arguments}}
+    {{python}} bench/compare/run.py {{arguments}}
 
 # Which lines of the Python modules the tests reach (needs coverage)
 coverage:

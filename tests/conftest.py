@@ -1,46 +1,8 @@
-"""Fixtures: the package itself, once per instruction set that this CPU can run.
+"""Fixtures: the package itself, once per instruction set that this CPU can run."""
 
-The level is chosen when the extension is loaded, from ``CSOFTMAX_ISA``. To have
-every level in one process, the package is copied to a temporary folder, once per
-level, and imported from there: each copy of the shared object has state of its own.
-"""
-
-import importlib
-import os
-import shutil
-import sys
-from pathlib import Path
-
+import processes
 import pytest
-
-import csoftmax
-
-LEVELS = csoftmax.show_config(mode="dicts")["isas"]
-
-
-def _forget():
-    return {k: sys.modules.pop(k) for k in list(sys.modules) if k.split(".")[0] == "csoftmax"}
-
-
-def load_level(level, folder):
-    """Import a private copy of the package that runs on `level`."""
-    source = Path(csoftmax.__file__).parent
-    ignore = shutil.ignore_patterns("core", "*.c", "*.pyx", "__pycache__")
-    shutil.copytree(source, Path(folder) / "csoftmax", ignore=ignore)
-    kept, asked = _forget(), os.environ.get("CSOFTMAX_ISA")
-    sys.path.insert(0, str(folder))
-    os.environ["CSOFTMAX_ISA"] = level
-    try:
-        module = importlib.import_module("csoftmax")
-        assert module.show_config(mode="dicts")["isa"] == level
-        return module
-    finally:
-        sys.path.remove(str(folder))
-        os.environ.pop("CSOFTMAX_ISA")
-        if asked is not None:
-            os.environ["CSOFTMAX_ISA"] = asked
-        _forget()
-        sys.modules.update(kept)
+from levels import LEVELS, load_level
 
 
 @pytest.fixture(scope="session")
@@ -59,3 +21,11 @@ def isa(request):
 def csm(isa, levels):
     """The package running on `isa`."""
     return levels[isa]
+
+
+@pytest.fixture(scope="session")
+def control_word(tmp_path_factory):
+    """The path of a library that sets and checks the floating-point modes of a thread."""
+    if not processes.sets_modes():
+        pytest.skip("sets the modes of x86-64")
+    return processes.c_library(tmp_path_factory.mktemp("modes"), processes.MODES)

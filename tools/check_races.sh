@@ -10,5 +10,5 @@ build_sanitized "-fsanitize=thread" 1
 
 # A race ends its process with status 66.
 export LD_PRELOAD="$(runtime tsan)" TSAN_OPTIONS="ignore_noninstrumented_modules=1 exitcode=66"
-setarch -R python -m pytest -q -x -p no:cacheprovider tests/test_threads.py tests/test_fork.py \
+setarch -R python -m pytest -q -x -p no:cacheprovider tests/runtime/test_threads.py tests/runtime/test_fork.py \
     -k "bits or concurrent or fork or pool" "$@"

@@ -12,6 +12,7 @@ build_sanitized "-fsanitize=address,undefined -fno-sanitize-recover=undefined -s
 export LD_PRELOAD="$(runtime asan) $(gcc -print-file-name=libstdc++.so.6)"
 export ASAN_OPTIONS=detect_leaks=0:handle_segv=0:handle_sigbus=0 UBSAN_OPTIONS=print_stacktrace=1
 python -m pytest -q -x -s -p no:cacheprovider \
-    --ignore=tests/test_cimport.py --ignore=tests/test_threads.py --ignore=tests/test_fork.py \
-    --ignore=tests/test_tour.py --ignore=tests/test_typing.py --ignore=tests/test_dispatch.py \
-    --ignore=tests/test_architecture.py --deselect=tests/test_options.py::test_memory_is_given_back "$@"
+    --ignore=tests/api/test_demo.py --ignore=tests/api/test_typing.py --ignore=tests/runtime/test_architecture.py \
+    --ignore=tests/runtime/test_cimport.py --ignore=tests/runtime/test_dispatch.py \
+    --ignore=tests/runtime/test_fork.py --ignore=tests/runtime/test_threads.py \
+    --deselect=tests/runtime/test_memory.py::test_memory_is_given_back "$@"

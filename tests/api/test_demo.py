@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import processes
 import pytest
 
 import csoftmax
@@ -14,20 +15,8 @@ from csoftmax import __main__ as demo
 ROOT = Path(csoftmax.__file__).parents[1]
 
 
-def command(*arguments):
-    return [sys.executable, "-m", "csoftmax", *arguments]
-
-
 def test_demo_on_each_instruction_set(isa):
-    run = subprocess.run(
-        command(),
-        cwd=ROOT,
-        env=os.environ | {"CSOFTMAX_ISA": isa},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    run = processes.run_python("-m", "csoftmax", CSOFTMAX_ISA=isa)
     assert run.returncode == 0, run.stdout + run.stderr
     assert run.stderr == ""
     sections = ["What was built", "Softmax regression", "Gradients", "Time per call", "Checks"]
@@ -45,7 +34,7 @@ def test_demo_on_each_instruction_set(isa):
 def test_bar_on_a_terminal():
     pty = pytest.importorskip("pty")
     master, slave = pty.openpty()
-    with subprocess.Popen(command("--seconds", "0"), cwd=ROOT, stdout=slave) as process:
+    with subprocess.Popen([sys.executable, "-m", "csoftmax", "--seconds", "0"], cwd=ROOT, stdout=slave) as process:
         os.close(slave)
         shown = b""
         try:

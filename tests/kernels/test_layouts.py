@@ -68,6 +68,9 @@ OPERATIONS = [
 ]
 
 every_operation = pytest.mark.parametrize("operation", OPERATIONS, ids=str)
+every_operation_of_one_shape = pytest.mark.parametrize(
+    "operation", [operation for operation in OPERATIONS if operation.result == "same"], ids=str
+)
 
 
 def axes_of(axis, ndim):
@@ -286,7 +289,7 @@ def test_outputs_of_any_layout(csm, operation, data):
     assert out.gaps_untouched()
 
 
-@pytest.mark.parametrize("operation", [op for op in OPERATIONS if op.result == "same"], ids=str)
+@every_operation_of_one_shape
 @on_examples
 def test_outputs_that_are_inputs(csm, operation, data):
     """`out` is one of the inputs."""
@@ -376,24 +379,14 @@ def test_unaligned_records(csm, operation):
     check(operation, operation(csm, fields, -1), expected, arrays)
 
 
-@pytest.mark.parametrize("turn", [np.s_[::-1], np.s_[:, ::-1], np.s_[::-1, ::-1]])
-@pytest.mark.parametrize("operation", [op for op in OPERATIONS if op.result == "same"], ids=str)
-def test_out_is_the_input_reversed(csm, operation, turn):
-    arrays = problem(operation)
-    kept = [a.copy() for a in arrays]
-    expected = plain(operation, csm, arrays, -1)
-    out = arrays[0][turn]
-    results = operation(csm, arrays, -1, out=out)
-    assert results[0] is out
-    check(operation, results, expected, kept)
-
-
-@pytest.mark.parametrize("operation", [op for op in OPERATIONS if op.result == "same"], ids=str)
-def test_out_is_the_input_transposed(csm, operation):
+@pytest.mark.parametrize("turn", [np.s_[::-1], np.s_[:, ::-1], np.s_[::-1, ::-1], None], ids=str)
+@every_operation_of_one_shape
+def test_out_is_an_input_reversed_or_transposed(csm, operation, turn):
     arrays = problem(operation, shape=(6, 6))
     kept = [a.copy() for a in arrays]
     expected = plain(operation, csm, arrays, -1)
-    out = arrays[-1].T if arrays[-1].ndim == 2 else arrays[0].T
+    square = arrays[-1 if turn is None and arrays[-1].ndim == 2 else 0]
+    out = square.T if turn is None else square[turn]
     results = operation(csm, arrays, -1, out=out)
     assert results[0] is out
     check(operation, results, expected, kept)
@@ -458,7 +451,7 @@ ORDERS = {
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("dtype", ["f4", "f8", "i4", ">f4"])
-@pytest.mark.parametrize("operation", [op for op in OPERATIONS if op.result == "same"], ids=str)
+@every_operation_of_one_shape
 def test_results_keep_the_order(csm, operation, dtype, order):
     arrays = [ORDERS[order](a) if a.ndim == 3 else a for a in problem(operation, (4, 3, 5), dtype)]
     result = operation(csm, arrays, -1)[0]

@@ -10,7 +10,6 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-
 DENORMAL_OPERAND, UNDERFLOW = 2, 16
 DTYPES = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16, "float32": np.float32, "float64": np.float64}
 CLASSES = [3, 10, 17, 80, 128, 1000, 32000, 150000]

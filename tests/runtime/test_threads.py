@@ -242,39 +242,30 @@ def waiting_thread(action):
         thread.join()
 
 
-@pytest.mark.parametrize("variant", cases.VARIANTS)
-def test_other_python_threads_run_meanwhile(variant):
-    batch = batch_of(100, 47, "float64") if variant == "softmax_jacobian" else batch_of(3000, 101, "float64")
+def other_threads_run_during(call):
+    """Whether another Python thread runs before a call has been made a thousand times."""
     progress = []
     with waiting_thread(lambda: progress.append(True)) as start:
         start()
         assert not progress
         for _ in range(1000):
-            cases.VARIANTS[variant](csoftmax, batch)
+            call()
             if progress:
                 break
-        ran = bool(progress)
-    assert ran
+        return bool(progress)
+
+
+@pytest.mark.parametrize("variant", cases.VARIANTS)
+def test_other_python_threads_run_meanwhile(variant):
+    batch = batch_of(100, 47, "float64") if variant == "softmax_jacobian" else batch_of(3000, 101, "float64")
+    assert other_threads_run_during(lambda: cases.VARIANTS[variant](csoftmax, batch))
 
 
 def test_python_threads_run_while_many_labels_are_read():
     """The logits are few, their labels are many."""
     x, index = np.zeros((1, 10)), np.zeros((1, 20_000), np.uint8)
-    calls = [
-        lambda: csoftmax.selective_log_softmax(x, index),
-        lambda: csoftmax.cross_entropy(x, (index, index)),
-    ]
-    for call in calls:
-        progress = []
-        with waiting_thread(lambda progress=progress: progress.append(True)) as start:
-            start()
-            assert not progress
-            for _ in range(1000):
-                call()
-                if progress:
-                    break
-            ran = bool(progress)
-        assert ran
+    assert other_threads_run_during(lambda: csoftmax.selective_log_softmax(x, index))
+    assert other_threads_run_during(lambda: csoftmax.cross_entropy(x, (index, index)))
 
 
 # Signals

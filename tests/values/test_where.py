@@ -22,6 +22,7 @@ from surface import array
 
 import csoftmax
 
+
 @pytest.mark.parametrize("order", ["C", "F"])
 @every_dtype
 @every_axis

@@ -264,19 +264,24 @@ def test_gradients_at_a_temperature(csm, kind, n, temperature, reduction):
 
 
 @every_reduction
+@pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("name", [*OPTIONS, "all", "normalizer"])
 @pytest.mark.parametrize("kind", ["index", "probabilities", "sparse"])
-def test_gradients_with_options(csm, kind, name, reduction):
+def test_gradients_with_options(csm, kind, name, masked, reduction):
+    """With and without a mask that leaves out one class of each row, none of them a target's."""
     for n in (1, 2, 10):
         x, labels, probabilities = batch(n)
         slots = np.random.default_rng(n).integers(0, n, (len(x), 3))
         slots[1, 2], slots[3] = -100, -100
-        pair = slots, probabilities[:, np.arange(3) % n]
-        target = {"index": labels, "probabilities": probabilities, "sparse": pair}[kind]
         given = options_of(name, x.shape)
         if name == "normalizer" and reduction == "mean":
             given["normalizer"] = 2.5
-        check_loss(csm, x, target, reduction, **given)
+        if masked and n > 1:
+            given["where"] = np.arange(n) != (labels[:, None] + 1) % n
+            probabilities = np.where(given["where"], probabilities, 0)
+            slots[:] = np.where(slots == -100, -100, labels[:, None])
+        pair = slots, probabilities[:, np.arange(3) % n]
+        check_loss(csm, x, {"index": labels, "probabilities": probabilities, "sparse": pair}[kind], reduction, **given)
 
 
 @every_reduction
@@ -289,18 +294,6 @@ def test_focal_gamma(csm, gamma, reduction):
         given = options_of("all", x.shape, ("weight", "sample_weight", "softcap", "temperature"))
         where = np.arange(n) != (labels[:, None] + 1) % n
         check_loss(csm, x, labels, reduction, focal_gamma=gamma, where=where, **given)
-
-
-@every_reduction
-@pytest.mark.parametrize("name", [*OPTIONS, "all"])
-@pytest.mark.parametrize("kind", ["index", "probabilities"])
-def test_gradients_under_a_mask(csm, kind, name, reduction):
-    for n in (1, 2, 10):
-        x, labels, probabilities = batch(n)
-        where = np.arange(n) != (labels[:, None] + 1) % n if n > 1 else np.ones((len(x), 1), bool)
-        target = labels if kind == "index" else np.where(where, probabilities, 0)
-        given = options_of(name, x.shape)
-        check_loss(csm, x, target, reduction, where=where, **given)
 
 
 @every_reduction

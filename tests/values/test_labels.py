@@ -283,16 +283,6 @@ def test_axis_anywhere(csm, shape, order):
             assert_near(flat, (flat_loss, flat_gradient))
 
 
-@pytest.mark.parametrize("label_dtype", [np.int8, np.int32, np.int64, np.uint64, np.float64])
-def test_strided_labels(csm, label_dtype):
-    x = logits(6, 5, 4)
-    labels = np.random.default_rng(4).integers(0, 4, (6, 5)).astype(label_dtype)
-    wide = np.full((18, 10), -7).astype(label_dtype)
-    for view in (wide[::3, ::2], wide[::-3, ::2], wide[2::3, 9::-2], wide[:5, :6].T):
-        view[...] = labels
-        assert_same(both(csm, x, view), both(csm, x, labels))
-
-
 @pytest.mark.parametrize("given", [(1,), (1, 5), (3, 1), (1, 1)])
 def test_labels_broadcast_to_the_rows(csm, given):
     rows_shape = (7,) if len(given) == 1 else (3, 5)

@@ -69,7 +69,7 @@ def test_labels_of_any_dtype(csm, dtype, ignore_index, kind):
         agree(csm, *with_labels(kind, labels), ignore_index=ignore_index)
 
 
-BAD = [CLASSES, -1, -3, 255, 2**31, 2**63, 2**64 - 1, 1.5, -0.5, 1e300, np.inf, -np.inf, np.nan]
+BAD = [CLASSES, -1, -3, 255, 2**31, 10**12, 2**63, 2**64 - 100, 2**64 - 1, 1.5, -0.5, 1e300, np.inf, -np.inf, np.nan]
 
 
 @pytest.mark.parametrize("ignore_index", [-100, 255, 2**63, None])

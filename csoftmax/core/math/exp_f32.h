@@ -1,6 +1,6 @@
 /* What math/exp.h needs to know of float32: ranges, constants, coefficients.
 
-   Worst error of v_exp over every float32 of its domain, T = 1: see tests/test_accuracy.py. */
+   Worst error of v_exp over every float32 of its domain, T = 1: see tests/values/test_accuracy.py. */
 #ifndef CSM_EXP_F32_H
 #define CSM_EXP_F32_H
 

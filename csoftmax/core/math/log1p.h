@@ -3,7 +3,7 @@
    1 + r = 2^n (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)]; f = 2^-n r + (2^-n - 1), both terms exact (n = 0: f = r).
    With s = f/(2 + f), z = s^2:  log(1 + f) = 2 atanh(s) = f - (f^2/2 - s (f^2/2 + z P(z))).
 
-   Domain: 0 <= r <= 2^100; r = 0 gives 0, NaN gives NaN. Worst error 0.9 ULP (tests/test_accuracy.py). */
+   Domain: 0 <= r <= 2^100; r = 0 gives 0, NaN gives NaN. Worst error 0.9 ULP (tests/values/test_accuracy.py). */
 #ifndef CSM_LOG1P_H
 #define CSM_LOG1P_H
 

@@ -3,8 +3,9 @@
      row loss   l = s (sum c_j (L_m + (m - x_j)/T) + z logsumexp(x/T)^2),   L_m = log(S/e_m)
      gradient   dl/dx_j = s/T ((C + 2 z logsumexp) p_j - c_j),              C = sum c_j
 
-   where c is dense, a_j (keep t_j + smooth), and for each label of a row another number is added at its class. So the
-   gradient is y = a e + f c in one pass and a patch at the labels; every option but these is a number per row.
+   where c is dense, w_j (one_minus_eps t_j + eps_over_n), and for each label of a row another number is added at its
+   class. So the gradient is y = a e + f c in one pass, and numbers that are added at the labels; every option but these
+   is a number per row.
 
    Never logsumexp - x_t, which cancels: (m - x_t)/T and L_m = log1p(rest/e_m) are both at least 0. And the gradient of
    a single label, p_t - 1, is -rest/S, rest the sum of the others. */
@@ -41,7 +42,7 @@ CSM_INLINE acc rest_without(tile t, const row_stats *a, vec x, const shift *s)
     return a_add(a_add(a->rest, v_sub(v_set(0), e)), v_where(below, a->exp_max));
 }
 
-/* The losses of a part, times the rows' weights; 0 of an ignored row. */
+/* The losses of a row vector, times the rows' weights; 0 of an ignored row. */
 CSM_INLINE void store_loss(tile t, acc loss)
 {
     const csm_block *b = t.b;
@@ -93,7 +94,7 @@ CSM_INLINE focus focus_in(tile t, loss_job *j, const shift *s, const row_stats *
 
 CSM_INLINE int has_focus(const csm_block *b, int what) { return !(what & DENSE) && RARELY(b->focal_gamma != 0); }
 
-/* Stores the losses of a part; returns C + 2 z logsumexp, times f. */
+/* Stores the losses of a row vector; returns C + 2 z logsumexp, times f. */
 CSM_INLINE acc finish_loss(tile t, loss_job *j, const shift *s, const sums *e, const row_stats *a, int what)
 {
     const csm_block *b = t.b;
@@ -145,7 +146,7 @@ CSM_INLINE void lower_pass(tile t, loss_job *j)
     EACH_CURSOR(t, lowering, down, EACH_VECTOR(t, own_range(t), lower_step(t, &p, i, count, whole, mine)));
 }
 
-/* Loops over parts are kept short: several of their chains of quotients and logarithms then run at once. */
+/* Loops over row vectors are kept short: several of their chains of quotients and logarithms then run at once. */
 CSM_INLINE void loss_body(tile t, int what)
 {
     const csm_block *b = t.b;

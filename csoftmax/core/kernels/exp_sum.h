@@ -9,8 +9,8 @@
 #include "row_sums.h"
 #include "tile.h"
 
-/* c of a vector: what the loss counts of (m - x)/T + L. That is g, or WEIGHED, w (keep g + smooth), 0 where w is
-   infinite but its factor is 0; see losses.h. */
+/* c of a vector: what the loss counts of (m - x)/T + L. That is g, or WEIGHED, w (one_minus_eps g + eps_over_n), and 0
+   where w is infinite but its factor is 0; see cross_entropy.h. */
 CSM_INLINE vec coefficient(tile t, const cursor *p, ptrdiff_t i, int u, int whole, int what)
 {
     const csm_block *b = t.b;

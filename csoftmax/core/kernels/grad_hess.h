@@ -1,4 +1,5 @@
-/* Gradient and diagonal Hessian of the cross-entropy, as boosting wants them. The letters are those of losses.h. */
+/* Gradient and diagonal Hessian of the cross-entropy, as boosting wants them. The letters are those of
+   cross_entropy.h. */
 #ifndef CSM_GRAD_HESS_H
 #define CSM_GRAD_HESS_H
 

@@ -16,7 +16,7 @@ CSM_INLINE int compares(tile t) { return !t.by_rows && t.b->n <= FEW_LABELS; }
 /* What the labels in one slot of the rows bring: their logits, and what is added to c at them, 0 without a label. */
 typedef struct { vec label, logit, coefficient; } target_logit;
 
-/* Those of a part, without the logits. */
+/* Those of one row vector, without the logits. */
 CSM_INLINE target_logit label_of(tile t, ptrdiff_t slot)
 {
     const csm_block *b = t.b;

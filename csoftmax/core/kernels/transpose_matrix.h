@@ -1,4 +1,4 @@
-/* The transpose of a matrix, and a line backwards, for the stager. */
+/* The transpose of a matrix, and a line backwards, for staging. */
 #ifndef CSM_TRANSPOSE_MATRIX_H
 #define CSM_TRANSPOSE_MATRIX_H
 

@@ -431,8 +431,8 @@ def check_out(out, shape, dtype, name="out"):
 
 
 def two_outs(out):
-    """The arrays for a gradient and a Hessian, or None for each, of what is no tuple of two."""
-    if not isinstance(out, list) or len(out) != 2:
+    """The arrays for a gradient and a Hessian, or None for each."""
+    if not isinstance(out, tuple | list) or len(out) != 2:
         raise TypeError("out must be a pair of arrays, (grad, hess)")
     return tuple(out)
 

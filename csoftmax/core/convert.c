@@ -44,20 +44,20 @@ static ptrdiff_t ahead_of(place a, ptrdiff_t lines)
 #define MOVE(bytes) memcpy(dst + k * to.stride, src + k * from.stride, bytes)
 
 /* Four at a time: an address that waits for the one before takes longer than the number. */
-#define MOVE_LINES(bytes)                                       \
-    for (ptrdiff_t j = 0; j < lines; j++) {                     \
-        char *dst = to.at + j * to.step;                        \
-        const char *src = from.at + j * from.step;              \
-        ptrdiff_t left = count;                                 \
-        for (; left >= 4; left -= 4, dst += 4 * to.stride, src += 4 * from.stride) { \
-            __builtin_prefetch(src + read);                     \
-            __builtin_prefetch(dst + written, 1);               \
-            _Pragma("GCC unroll 4") for (int k = 0; k < 4; k++) \
-                MOVE(bytes);                                    \
-        }                                                       \
-        for (int k = 0; k < left; k++)                          \
-            MOVE(bytes);                                        \
-    }                                                           \
+#define MOVE_LINES(bytes)                                                               \
+    for (ptrdiff_t j = 0; j < lines; j++) {                                             \
+        char *dst = to.at + j * to.step;                                                \
+        const char *src = from.at + j * from.step;                                      \
+        ptrdiff_t left = count;                                                         \
+        for (; left >= 4; left -= 4, dst += 4 * to.stride, src += 4 * from.stride) {    \
+            __builtin_prefetch(src + read);                                             \
+            __builtin_prefetch(dst + written, 1);                                       \
+            _Pragma("GCC unroll 4") for (int k = 0; k < 4; k++)                         \
+                MOVE(bytes);                                                            \
+        }                                                                               \
+        for (int k = 0; k < left; k++)                                                  \
+            MOVE(bytes);                                                                \
+    }                                                                                   \
     break
 
 /* Continues at `to` what its first `done` bytes are, up to `bytes`. */
@@ -105,25 +105,25 @@ static void move(place to, place from, ptrdiff_t size, ptrdiff_t count, ptrdiff_
     }
 }
 
-#define SWAP(swapped)                                           \
-    do {                                                        \
-        ptrdiff_t k = 0;                                        \
-        for (; k + CSM_LINE <= bytes; k += CSM_LINE) {          \
-            __builtin_prefetch(src + k + MOVE_AHEAD);                \
+#define SWAP(swapped)                                                       \
+    do {                                                                    \
+        ptrdiff_t k = 0;                                                    \
+        for (; k + CSM_LINE <= bytes; k += CSM_LINE) {                      \
+            __builtin_prefetch(src + k + MOVE_AHEAD);                       \
             _Pragma("GCC unroll 8") for (int i = 0; i < CSM_LINE; i += 8) { \
-                uint64_t v;                                     \
-                memcpy(&v, src + k + i, sizeof v);              \
-                v = swapped;                                    \
-                memcpy(dst + k + i, &v, sizeof v);              \
-            }                                                   \
-        }                                                       \
-        for (; k < bytes; k += 8) {                             \
-            const size_t some = (size_t)at_most(8, bytes - k);  \
-            uint64_t v = 0;                                     \
-            memcpy(&v, src + k, some);                          \
-            v = swapped;                                        \
-            memcpy(dst + k, &v, some);                          \
-        }                                                       \
+                uint64_t v;                                                 \
+                memcpy(&v, src + k + i, sizeof v);                          \
+                v = swapped;                                                \
+                memcpy(dst + k + i, &v, sizeof v);                          \
+            }                                                               \
+        }                                                                   \
+        for (; k < bytes; k += 8) {                                         \
+            const size_t some = (size_t)at_most(8, bytes - k);              \
+            uint64_t v = 0;                                                 \
+            memcpy(&v, src + k, some);                                      \
+            v = swapped;                                                    \
+            memcpy(dst + k, &v, some);                                      \
+        }                                                                   \
     } while (0)
 
 /* The bytes of adjacent numbers turned around, of all at once that 8 bytes hold. */
@@ -152,8 +152,8 @@ static float to_odd(double a)
     return f;
 }
 
-/* The same of UNROLLED numbers, by their bits: those that a float lacks are ORed into its last one. A float that is
-   subnormal has fewer, and takes the way above. */
+/* The same of UNROLLED numbers: the bits that a float lacks are ORed into its last one. A subnormal float has fewer
+   bits than that, so that one of these sends them all to `to_odd`. */
 static void many_to_odd(float *to, const double *from)
 {
     const uint64_t beyond = ((uint64_t)1 << 29) - 1, last = beyond + 1;
@@ -190,39 +190,39 @@ static void convert_half(char *dst, csm_dtype to, const char *src, csm_dtype fro
                 for (ptrdiff_t k = 0; k < n; k++)
                     ((double *)dst)[i + k] = part[k];
             } else {
-                const double *from = (const double *)src + i;
+                const double *numbers = (const double *)src + i;
                 ptrdiff_t k = 0;
                 for (; k + UNROLLED <= n; k += UNROLLED)
-                    many_to_odd(part + k, from + k);
+                    many_to_odd(part + k, numbers + k);
                 for (; k < n; k++)
-                    part[k] = to_odd(from[k]);
+                    part[k] = to_odd(numbers[k]);
                 table->narrow[to - CSM_F16](dst + 2 * i, part, n);
             }
         }
 }
 
-#define ASSIGN(to_type, from_type, many)                                                \
-    for (ptrdiff_t i = 0; i < (many); i++, src += sizeof(from_type), dst += sizeof(to_type)) { \
-        from_type v;                                                                    \
-        memcpy(&v, src, sizeof v);                                                      \
-        const to_type w = (to_type)v;                                                   \
-        memcpy(dst, &w, sizeof w);                                                      \
+#define ASSIGN(to_type, from_type, many)                                                        \
+    for (ptrdiff_t i = 0; i < (many); i++, src += sizeof(from_type), dst += sizeof(to_type)) {  \
+        from_type v;                                                                            \
+        memcpy(&v, src, sizeof v);                                                              \
+        const to_type w = (to_type)v;                                                           \
+        memcpy(dst, &w, sizeof w);                                                              \
     }
 
-#define ASSIGN_ALL(to_type, from_type)                                                  \
-    do {                                                                                \
-        for (; count >= UNROLLED; count -= UNROLLED)                                          \
-            ASSIGN(to_type, from_type, UNROLLED)                                           \
-        ASSIGN(to_type, from_type, count)                                               \
+#define ASSIGN_ALL(to_type, from_type)                  \
+    do {                                                \
+        for (; count >= UNROLLED; count -= UNROLLED)    \
+            ASSIGN(to_type, from_type, UNROLLED)        \
+        ASSIGN(to_type, from_type, count)               \
     } while (0)
 
-#define FROM(type)                      \
-    if (to == CSM_F32)                  \
-        ASSIGN_ALL(float, type);        \
-    else if (to == CSM_F64)             \
-        ASSIGN_ALL(double, type);       \
-    else                                \
-        ASSIGN_ALL(int64_t, type);      \
+#define FROM(type)                  \
+    if (to == CSM_F32)              \
+        ASSIGN_ALL(float, type);    \
+    else if (to == CSM_F64)         \
+        ASSIGN_ALL(double, type);   \
+    else                            \
+        ASSIGN_ALL(int64_t, type);  \
     break
 
 /* `count` adjacent native numbers to others. float32 and float64 are aligned if the other is a 16-bit type. Floats go

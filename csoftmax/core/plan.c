@@ -60,8 +60,8 @@ static int is_plain(const plan *p, int k)
     return 1;
 }
 
-/* Rows that are staged at a time where those of an operand lie side by side: whole cache lines of them, or one by one
-   where these take more than there may be. */
+/* Rows that are staged at a time where those of an operand lie side by side: as many as MOST_STAGE_BYTES hold, or one
+   by one where these have fewer than LEAST_BESIDE adjacent bytes. */
 static ptrdiff_t grain_for(const plan *p)
 {
     const ptrdiff_t each = p->call->op == CSM_JACOBIAN ? p->n : 1;      /* rows of a Jacobian go together */

@@ -129,11 +129,11 @@ void csm_clear_results(const plan *p);
 void csm_give_results(const plan *p);
 void csm_free_rows(plan *p);
 
-/* `rows` rows of the arrays at `far`, to scratch where they are staged, and back; `at` is where the kernel has them.
+/* `rows` rows of the arrays at `array`, to scratch where they are staged, and back; `at` is where the kernel has them.
    x has `inputs` rows, fewer than its Jacobians. On the way back they are rows of the plan from `first` on, and of
    Jacobians the first is row `within` of one. */
-void csm_stage_in(const plan *p, char *scratch, char *const far[], char *at[], ptrdiff_t inputs, ptrdiff_t rows);
-void csm_stage_out(const plan *p, char *scratch, char *const far[], char *const at[], char *results, ptrdiff_t first,
+void csm_stage_in(const plan *p, char *scratch, char *const array[], char *at[], ptrdiff_t inputs, ptrdiff_t rows);
+void csm_stage_out(const plan *p, char *scratch, char *const array[], char *const at[], char *results, ptrdiff_t first,
                    ptrdiff_t within, ptrdiff_t rows);
 
 /* The results of the rows of a block of CSM_LOGSUMEXP_B that its kernel left to this. */

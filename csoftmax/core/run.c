@@ -215,6 +215,13 @@ static csm_status take_label(csm_call *c, ptrdiff_t n, ptrdiff_t *label)
     return status;
 }
 
+/* Whether y is a gradient that has a scale: of a loss, or of an entropy. */
+static int is_scaled(csm_op op)
+{
+    return op == CSM_ENTROPY || op == CSM_CROSS_ENTROPY || op == CSM_SOFT_CROSS_ENTROPY || op == CSM_GRAD_HESS
+           || op == CSM_KL;
+}
+
 static csm_status run_one_row(csm_call *c)
 {
     const ptrdiff_t n = c->shape[c->ndim];
@@ -225,8 +232,8 @@ static csm_status run_one_row(csm_call *c)
     if (status != CSM_OK)
         return status;
     const double divisor = c->reduction != CSM_MEAN ? 1 : c->normalizer != 0 ? c->normalizer : label >= 0;
-    const int scales = label >= 0 && c->y.data && (c->op < CSM_JACOBIAN || c->op == CSM_KL) && c->op > CSM_LOGSUMEXP;
-    const double scale = scales ? gradient_scale(c, divisor, 1, &scale_rest) : 0;
+    const int has_scale = label >= 0 && c->y.data && is_scaled(c->op);
+    const double scale = has_scale ? gradient_scale(c, divisor, 1, &scale_rest) : 0;
     const csm_block block = {
         .rows = rows_of_one(c), .n = n, .all_rows = rows_of_one(c), .thread_rows = rows_of_one(c),
         .x = c->x.data, .g = c->g.data, .y = c->y.data, .h = c->h.data,

@@ -1,5 +1,7 @@
 """softmax_grad_hess: four rules for the second derivatives, and where their results go."""
 
+from typing import NamedTuple
+
 import ml_dtypes  # noqa: F401  gives NumPy the name bfloat16
 import numpy as np
 import pytest
@@ -154,6 +156,20 @@ def test_grad_hess_into_out(csm, rule, order, out_order, dtype, out_dtype):
         tolerance = 1e-14 if dtype == out_dtype == np.float64 else 1e-6
         same(out, by_definition(raw, y, s, hessian=rule), tolerance)
         np.testing.assert_array_equal(raw, given)
+
+
+class Pair(NamedTuple):
+    grad: np.ndarray
+    hess: np.ndarray
+
+
+@pytest.mark.parametrize("make", [tuple, list, lambda arrays: Pair(*arrays)], ids=["tuple", "list", "named tuple"])
+def test_grad_hess_takes_any_pair_as_out(csm, make):
+    raw, y = scores(20, 5), labels(20, 5)
+    out = make([np.full((20, 5), SENTINEL) for _ in range(2)])
+    found = csm.softmax_grad_hess(raw, y, out=out)
+    assert found[0] is out[0] and found[1] is out[1]
+    same(found, csm.softmax_grad_hess(raw, y))
 
 
 def test_grad_hess_with_gaps_and_in_place(csm):

@@ -38,7 +38,7 @@ CSM_INLINE acc scales_of(tile t, vec *upscale)
 CSM_INLINE acc rest_without(tile t, const row_stats *a, vec x, const shift *s)
 {
     const mask below = v_ne(x, s->m);
-    vec e = v_where(below, v_exp(x, s, t.temp, t.T_is_1));
+    vec e = v_where(below, v_exp(x, s, t.temp, t.mode.T_is_1));
     return a_add(a_add(a->rest, v_sub(v_set(0), e)), v_where(below, a->exp_max));
 }
 
@@ -63,16 +63,16 @@ typedef struct { acc sum_c_gap, labels, scale; target_logit label; vec excess; }
 
 CSM_INLINE void count_label(tile t, vec m, const target_logit *l, loss_job *j)
 {
-    const vec zero = v_set(0), d = v_mul(l->coefficient, scaled_diff(m, l->logit, t.temp, t.T_is_1));
+    const vec zero = v_set(0), d = v_mul(l->coefficient, scaled_diff(m, l->logit, t.temp, t.mode.T_is_1));
     j->sum_c_gap = a_add(j->sum_c_gap, v_where(v_ne(l->coefficient, zero), d));
     j->labels = a_add(j->labels, l->coefficient);
     j->label = *l;
 }
 
 /* Whether the gradient at the label is -rest/S. */
-CSM_INLINE int has_one_label(const csm_block *b, int what)
+CSM_INLINE int has_one_label(const csm_block *b, pass_opts o)
 {
-    return b->label && b->slots == 1 && !(what & DENSE) && b->z_loss == 0;
+    return b->label && b->slots == 1 && !o.dense && b->z_loss == 0;
 }
 
 /* Where an f is small, the exponentials are to come down with it, or scale f/S would underflow: by 2^excess. */
@@ -80,38 +80,38 @@ CSM_INLINE focus focus_in(tile t, loss_job *j, const shift *s, const row_stats *
 {
     const csm_block *b = t.b;
     acc weight = a_mul(C, a_set(b->loss_scale));
-    acc l = a_add(a_of(v_log1p(a->rest_ratio)), scaled_diff(s->m, j->label.logit, t.temp, t.T_is_1));
+    acc l = a_add(a_of(v_log1p(a->rest_ratio)), scaled_diff(s->m, j->label.logit, t.temp, t.mode.T_is_1));
     if (b->sample_weight)
         weight = a_mul(weight, load_per_row_acc(t, b->sample_weight));
     if (RARELY(a->any_tiny))
         l = a_sum(l, a->tiny);
     const acc r = a_div(rest_without(t, a, j->label.logit, s), a->S);
-    const vec own = v_exp(j->label.logit, s, t.temp, t.T_is_1);
+    const vec own = v_exp(j->label.logit, s, t.temp, t.mode.T_is_1);
     const focus f = focus_of(b, r, a_div(a_of(own), a->S), l, weight, a_mul(C, j->scale));
     j->excess = v_max(v_set(0), v_min(f.down, v_set(RANGE_BITS)));
     return f;
 }
 
-CSM_INLINE int has_focus(const csm_block *b, int what) { return !(what & DENSE) && RARELY(b->focal_gamma != 0); }
+CSM_INLINE int has_focus(const csm_block *b, pass_opts o) { return !o.dense && RARELY(b->focal_gamma != 0); }
 
 /* Stores the losses of a row vector; returns C + 2 z logsumexp, times f. */
-CSM_INLINE acc finish_loss(tile t, loss_job *j, const shift *s, const sums *e, const row_stats *a, int what)
+CSM_INLINE acc finish_loss(tile t, loss_job *j, const shift *s, const sums *e, const row_stats *a, pass_opts o)
 {
     const csm_block *b = t.b;
-    acc C = what & DENSE ? a_sum(e->sum_c, j->labels) : j->labels;
+    acc C = o.dense ? a_sum(e->sum_c, j->labels) : j->labels;
     const vec L = v_log1p(a->rest_ratio);
-    acc loss = a_add_product(what & DENSE ? a_sum(j->sum_c_gap, e->sum_c_gap) : j->sum_c_gap, L, a_round(C));
+    acc loss = a_add_product(o.dense ? a_sum(j->sum_c_gap, e->sum_c_gap) : j->sum_c_gap, L, a_round(C));
     if (RARELY(a->any_tiny))
         loss = a_sum(loss, a_unless(v_lt(v_set(0), a->rest_ratio), a_mul(a->tiny, C)));
     if (b->z_loss != 0) {
-        acc lse = a_add(a_of(L), over_T(s->m, t.temp, t.T_is_1));
+        acc lse = a_add(a_of(L), over_T(s->m, t.temp, t.mode.T_is_1));
         if (RARELY(a->any_tiny))
             lse = a_sum(lse, a->tiny);
         const acc z = a_mul(a_set(b->z_loss), lse);
         loss = a_sum(loss, a_mul(z, lse));
         C = a_sum(C, a_sum(z, z));
     }
-    if (has_focus(b, what)) {
+    if (has_focus(b, o)) {
         const focus f = focus_in(t, j, s, a, C);
         loss = a_mul(loss, f.loss);
         C = a_mul(C, f.gradient);
@@ -124,9 +124,9 @@ CSM_INLINE acc finish_loss(tile t, loss_job *j, const shift *s, const sums *e, c
 CSM_INLINE vec round_of(acc w, int any_tiny) { return RARELY(any_tiny) ? a_result(w) : a_round(w); }
 
 /* A sum of exponentials, brought down with them. */
-CSM_INLINE acc lowered(acc sum, const loss_job *j, const csm_block *b, int what)
+CSM_INLINE acc lowered(acc sum, const loss_job *j, const csm_block *b, pass_opts o)
 {
-    return has_focus(b, what) ? a_mul(sum, a_of(power_of_two(v_sub(v_set(0), j->excess)))) : sum;
+    return has_focus(b, o) ? a_mul(sum, a_of(power_of_two(v_sub(v_set(0), j->excess)))) : sum;
 }
 
 /* Brings exponentials down by 2^excess, where that of a row is large. */
@@ -143,11 +143,11 @@ CSM_INLINE void lower_pass(tile t, loss_job *j)
         const vec n = v_sub(v_set(0), j[u].excess);
         down[u] = (lowering){power_of_two(n), power_of_two(v_sub(j[u].excess, v_set(RANGE_BITS)))};
     }
-    EACH_CURSOR(t, lowering, down, EACH_VECTOR(t, own_range(t), lower_step(t, &p, i, count, whole, mine)));
+    for_each_cursor(t, lower_step, down, FIELDS(lowering), (pass_opts){0});
 }
 
 /* Loops over row vectors are kept short: several of their chains of quotients and logarithms then run at once. */
-CSM_INLINE void loss_body(tile t, int what)
+CSM_INLINE void loss_body(tile t, pass_opts o)
 {
     const csm_block *b = t.b;
     loss_job j[TILE_VECTORS];
@@ -167,29 +167,29 @@ CSM_INLINE void loss_body(tile t, int what)
     EACH_ROW_VECTOR(u, t) {
         vec upscale;
         j[u].scale = scales_of(row_vector_of(t, u), &upscale);
-        s[u] = shift_of(t.max[u], upscale, t.temp, t.T_is_1);
+        s[u] = shift_of(t.max[u], upscale, t.temp, t.mode.T_is_1);
     }
-    exp_pass(t, s, what | SPLIT | KEEP_EXP, e);
+    exp_pass(t, s, e, o);
     finish_stats(t, s, e, a);
-    EACH_ROW_VECTOR(u, t) C[u] = finish_loss(row_vector_of(t, u), &j[u], &s[u], &e[u], &a[u], what);
+    EACH_ROW_VECTOR(u, t) C[u] = finish_loss(row_vector_of(t, u), &j[u], &s[u], &e[u], &a[u], o);
     if (!b->y)
         return;
 
-    if (has_focus(b, what))
+    if (has_focus(b, o))
         lower_pass(t, j);
     EACH_ROW_VECTOR(u, t) {
-        per_e[u] = a_div(a_mul(j[u].scale, C[u]), lowered(a[u].S, &j[u], b, what));
-        y[u] = affine_of(row_vector_of(t, u), per_e[u], v_sub(v_set(0), a_round(j[u].scale)), what);
+        per_e[u] = a_div(a_mul(j[u].scale, C[u]), lowered(a[u].S, &j[u], b, o));
+        y[u] = affine_of(row_vector_of(t, u), per_e[u], v_sub(v_set(0), a_round(j[u].scale)), o);
     }
-    scale_pass(t, y, what);
+    scale_pass(t, y, o);
     meet(t);
-    if (has_one_label(b, what)) {
+    if (has_one_label(b, o)) {
         EACH_ROW_VECTOR(u, t) {
-            const acc rest = lowered(rest_without(t, &a[u], j[u].label.logit, &s[u]), &j[u], b, what);
-            const int is_small = a[u].any_tiny || has_focus(b, what);
+            const acc rest = lowered(rest_without(t, &a[u], j[u].label.logit, &s[u]), &j[u], b, o);
+            const int is_small = a[u].any_tiny || has_focus(b, o);
             own[u] = (scatter_value){j[u].label.label, v_sub(v_set(0), round_of(a_mul(per_e[u], rest), is_small))};
         }
-        scatter_targets(t, 0, b->y, b->ys, own, 0);
+        scatter_targets(t, 0, b->y, b->ys, own, (pass_opts){0});
         return;
     }
     for (ptrdiff_t slot = 0; b->label && slot < b->slots; slot++) {
@@ -197,12 +197,17 @@ CSM_INLINE void loss_body(tile t, int what)
             const target_logit at = label_of(row_vector_of(t, u), slot);
             own[u] = (scatter_value){at.label, v_sub(v_set(0), a_result(a_mul(j[u].scale, a_of(at.coefficient))))};
         }
-        scatter_targets(t, slot, b->y, b->ys, own, 1);
+        scatter_targets(t, slot, b->y, b->ys, own, (pass_opts){.adds = 1});
     }
 }
 
-CSM_INLINE void label_body(tile t) { loss_body(t, IGNORES); }
-CSM_INLINE void probability_body(tile t) { loss_body(t, DENSE); }
-CSM_INLINE void dense_body(tile t) { loss_body(t, IGNORES | DENSE | WEIGHED); }
+/* Of labels alone; of probabilities as they are; of all that is smoothed or weighted. */
+CSM_INLINE void label_body(tile t) { loss_body(t, (pass_opts){.keep_exp = 1, .split_max = 1, .ignores = 1}); }
+CSM_INLINE void probability_body(tile t) { loss_body(t, (pass_opts){.keep_exp = 1, .split_max = 1, .dense = 1}); }
+
+CSM_INLINE void dense_body(tile t)
+{
+    loss_body(t, (pass_opts){.keep_exp = 1, .split_max = 1, .dense = 1, .weighed = 1, .ignores = 1});
+}
 
 #endif

@@ -32,21 +32,20 @@ static CSM_SHARED vec slope_T1(vec x, const entropy_job *j)
 
 static CSM_SHARED vec slope_any(vec x, const entropy_job *j, const temp_consts *t) { return slope_in(x, j, t, 0); }
 
-CSM_INLINE void entropy_step(tile t, const cursor *p, ptrdiff_t i, int count, int whole, const entropy_job *all)
+CSM_INLINE void entropy_step(tile t, const cursor *p, ptrdiff_t i, int count, int whole, void *state, pass_opts o)
 {
+    const entropy_job *const all = state;
+    (void)o;
     EACH(u, count) {
         const entropy_job *j = all + owner(t, u);
         const vec x = load_at(t, p->x, i, u, p->xs, whole, -INFINITY);
-        store_at(t, p->y, i, u, p->ys, whole, t.T_is_1 ? slope_T1(x, j) : slope_any(x, j, t.temp));
+        store_at(t, p->y, i, u, p->ys, whole, t.mode.T_is_1 ? slope_T1(x, j) : slope_any(x, j, t.temp));
     }
 }
 
 CSM_INLINE void entropy_pass(tile t, const entropy_job *j)
 {
-    EACH_CURSOR(t, entropy_job, j, {
-        const tile here = at_cursor(t, r);
-        EACH_VECTOR(t, own_range(t), entropy_step(here, &p, i, count, whole, mine));
-    });
+    for_each_cursor(t, entropy_step, j, FIELDS(entropy_job), (pass_opts){0});
 }
 
 CSM_INLINE void entropy_body(tile t)
@@ -63,9 +62,9 @@ CSM_INLINE void entropy_body(tile t)
         if (!t.b->y)
             continue;
         scale[u] = scales_of(row_vector_of(t, u), &upscale);
-        s[u] = shift_of(t.max[u], upscale, t.temp, t.T_is_1);
+        s[u] = shift_of(t.max[u], upscale, t.temp, t.mode.T_is_1);
     }
-    exp_pass(t, s, SPLIT | ENTROPY, e);
+    exp_pass(t, s, e, (pass_opts){.split_max = 1, .entropy = 1});
     finish_stats(t, s, e, a);
     EACH_ROW_VECTOR(u, t) {
         D[u] = a_div(e[u].sum_c_gap, a[u].S);

@@ -15,8 +15,10 @@ typedef struct { vec power, least; } lowering;
 
 CSM_INLINE vec power_of_two(vec n) { return v_power(v_add(v_set(EXP_MAGIC + EXP_BIAS), n)); }
 
-CSM_INLINE void lower_step(tile t, const cursor *p, ptrdiff_t i, int count, int whole, const lowering *all)
+CSM_INLINE void lower_step(tile t, const cursor *p, ptrdiff_t i, int count, int whole, void *state, pass_opts o)
 {
+    const lowering *const all = state;
+    (void)o;
     EACH(u, count) {
         const lowering *j = all + owner(t, u);
         const vec e = load_at(t, p->y, i, u, p->ys, whole, 0);

@@ -55,13 +55,13 @@ CSM_INLINE vec residual_of(vec y, vec weight)
 }
 
 CSM_INLINE void hessian_vectors(tile t, const cursor *p, ptrdiff_t i, int count, int whole, const vec *e,
-                                const hessian_job *all, int what, int is_small)
+                                const hessian_job *all, int is_small, pass_opts o)
 {
     EACH(u, count) {
         const hessian_job *j = all + owner(t, u);
         vec g = is_small ? times_small_e(e[u], &j->g) : times_e(e[u], &j->g);
-        if (what & DENSE)
-            g = add_dense(coefficient(t, p, i, u, whole, what), v_sub(v_set(0), j->weight), g, e[u], j->g.least,
+        if (o.dense)
+            g = add_dense(coefficient(t, p, i, u, whole, o), v_sub(v_set(0), j->weight), g, e[u], j->g.least,
                           is_small);
         const vec h = t.b->residual ? v_max(j->floor, residual_of(g, j->weight)) : hessian_at(e[u], j, is_small);
         store_at(t, p->h, i, u, p->hs, whole, h);
@@ -70,24 +70,26 @@ CSM_INLINE void hessian_vectors(tile t, const cursor *p, ptrdiff_t i, int count,
 }
 
 /* y = s (C p - c), and the Hessian's diagonal. */
-CSM_INLINE void hessian_step(tile t, const cursor *p, ptrdiff_t i, int count, int whole,
-                             const hessian_job *all, int what)
+CSM_INLINE void hessian_step(tile t, const cursor *p, ptrdiff_t i, int count, int whole, void *state, pass_opts o)
 {
+    const hessian_job *const all = state;
     vec e[4], least[4];
     EACH(u, count) e[u] = load_at(t, p->y, i, u, p->ys, whole, INFINITY);
     EACH(u, count) least[u] = v_max(all[owner(t, u)].g.least, all[owner(t, u)].h.least);
     if (RARELY(any_below(t, e, least, count)))
-        hessian_vectors(t, p, i, count, whole, e, all, what, 1);
+        hessian_vectors(t, p, i, count, whole, e, all, 1, o);
     else
-        hessian_vectors(t, p, i, count, whole, e, all, what, 0);
+        hessian_vectors(t, p, i, count, whole, e, all, 0, o);
 }
 
-CSM_INLINE void clear_step(tile t, elem *a, ptrdiff_t step, ptrdiff_t i, int count, int whole, const vec *is_valid,
-                           vec v)
+CSM_INLINE void clear_step(tile t, const cursor *p, ptrdiff_t i, int count, int whole, void *state, pass_opts o)
 {
+    const vec *const is_valid = state, zero = v_set(0), floor = v_set((real)t.b->hessian_floor);
+    (void)o;
     EACH(u, count) {
-        const mask m = v_ne(is_valid[owner(t, u)], v_set(0));
-        store_at(t, a, i, u, step, whole, v_select(m, load_at(t, a, i, u, step, whole, 0), v));
+        const mask m = v_ne(is_valid[owner(t, u)], zero);
+        store_at(t, p->y, i, u, p->ys, whole, v_select(m, load_at(t, p->y, i, u, p->ys, whole, 0), zero));
+        store_at(t, p->h, i, u, p->hs, whole, v_select(m, load_at(t, p->h, i, u, p->hs, whole, 0), floor));
     }
 }
 
@@ -98,17 +100,15 @@ CSM_INLINE void clear_ignored(tile t)
     EACH_ROW_VECTOR(u, t) is_valid[u] = valid_rows(row_vector_of(t, u));
     for (ptrdiff_t r = 0; r < cursor_count(t); r++) {
         const cursor p = cursor_of(t, r);
-        if (t.by_rows && !is_ignored(t, r))
+        if (t.mode.by_rows && !is_ignored(t, r))
             continue;
-        if (t.by_rows)
+        if (t.mode.by_rows)
             is_valid[0] = v_set(0);
-        const vec floor = v_set((real)t.b->hessian_floor);
-        EACH_VECTOR(t, own_range(t), clear_step(t, p.y, p.ys, i, count, whole, is_valid, v_set(0)));
-        EACH_VECTOR(t, own_range(t), clear_step(t, p.h, p.hs, i, count, whole, is_valid, floor));
+        for_each_vector(t, &p, own_range(t), clear_step, is_valid, (pass_opts){0});
     }
 }
 
-CSM_INLINE void hessian_body(tile t, int what)
+CSM_INLINE void hessian_body(tile t, pass_opts o)
 {
     const csm_block *b = t.b;
     acc weight[TILE_VECTORS];
@@ -118,37 +118,44 @@ CSM_INLINE void hessian_body(tile t, int what)
     row_stats a[TILE_VECTORS];
     hessian_job j[TILE_VECTORS];
     scatter_value g[TILE_VECTORS], h[TILE_VECTORS];
-    if (!(what & DENSE))
+    if (!o.dense)
         gather_slot(t, 0, l);
     meet(t);
     EACH_ROW_VECTOR(u, t) {
         vec upscale;
         weight[u] = scales_of(row_vector_of(t, u), &upscale);
-        s[u] = shift_of(t.max[u], upscale, t.temp, t.T_is_1);
+        s[u] = shift_of(t.max[u], upscale, t.temp, t.mode.T_is_1);
     }
-    exp_pass(t, s, what | SPLIT | KEEP_EXP | HESSIAN, e);
+    exp_pass(t, s, e, o);
     finish_stats(t, s, e, a);
     EACH_ROW_VECTOR(u, t) {
         const acc per_e = a_div(a_set(1), a[u].S), scale = a_mul(weight[u], per_e);
-        j[u] = hessian_of(t, &a[u], weight[u], what & DENSE ? a_mul(scale, e[u].sum_c) : scale, per_e);
-        if (what & DENSE)
+        j[u] = hessian_of(t, &a[u], weight[u], o.dense ? a_mul(scale, e[u].sum_c) : scale, per_e);
+        if (o.dense)
             continue;
         const vec others = round_of(a_mul(rest_without(t, &a[u], l[u].logit, &s[u]), scale), a[u].any_tiny);
         g[u] = (scatter_value){l[u].label, v_sub(v_set(0), others)};
         h[u] = (scatter_value){l[u].label, v_max(j[u].floor, others)};
     }
-    EACH_CURSOR(t, hessian_job, j, EACH_VECTOR(t, own_range(t), hessian_step(t, &p, i, count, whole, mine, what)));
+    for_each_cursor(t, hessian_step, j, FIELDS(hessian_job), o);
     meet(t);
-    if (!(what & DENSE)) {
-        scatter_targets(t, 0, b->y, b->ys, g, 0);
+    if (!o.dense) {
+        scatter_targets(t, 0, b->y, b->ys, g, (pass_opts){0});
         if (b->residual)
-            scatter_targets(t, 0, b->h, b->hs, h, 0);
+            scatter_targets(t, 0, b->h, b->hs, h, (pass_opts){0});
     }
     if (b->ignores)
         clear_ignored(t);
 }
 
-CSM_INLINE void label_hessian_body(tile t) { hessian_body(t, 0); }
-CSM_INLINE void dense_hessian_body(tile t) { hessian_body(t, DENSE); }
+CSM_INLINE void label_hessian_body(tile t)
+{
+    hessian_body(t, (pass_opts){.keep_exp = 1, .split_max = 1, .hessian = 1});
+}
+
+CSM_INLINE void dense_hessian_body(tile t)
+{
+    hessian_body(t, (pass_opts){.keep_exp = 1, .split_max = 1, .hessian = 1, .dense = 1});
+}
 
 #endif

@@ -220,7 +220,7 @@ CSM_INLINE vec max_of_row(const elem *x, ptrdiff_t n)
 /* Row `row` of a block, at the temperature t. */
 static CSM_SHARED void kl_row(const csm_block *b, ptrdiff_t row, const temp_consts *temp)
 {
-    const tile t = tile_of(b, row, 1, temp, 1, 0, 1);
+    const tile t = tile_of(b, row, 1, temp, (mode){.by_rows = 1, .width = 1});
     elem *y = b->y ? (elem *)b->y + row * b->ys : NULL;
     vec upscale;
     if (is_ignored(t, 0)) {

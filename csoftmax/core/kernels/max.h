@@ -3,20 +3,21 @@
 #define CSM_MAX_H
 
 #include "../math/exp.h"
+#include "pass.h"
 #include "per_row.h"
 #include "reduce_lanes.h"
-#include "tile.h"
 
 /* Logits; -inf, whatever they are, where they have factors and that is 0. */
-CSM_INLINE vec logits_at(tile t, const cursor *p, ptrdiff_t i, int u, int whole, int factors)
+CSM_INLINE vec logits_at(tile t, const cursor *p, ptrdiff_t i, int u, int whole, pass_opts o)
 {
     const vec x = load_at(t, p->x, i, u, p->xs, whole, -INFINITY);
-    return factors ? v_select(v_eq(load_at(t, p->g, i, u, p->gs, whole, 0), v_set(0)), v_set(-INFINITY), x) : x;
+    return o.factors ? v_select(v_eq(load_at(t, p->g, i, u, p->gs, whole, 0), v_set(0)), v_set(-INFINITY), x) : x;
 }
 
-CSM_INLINE void max_step(tile t, const cursor *p, ptrdiff_t i, int count, int whole, int factors, vec m[TILE_VECTORS])
+CSM_INLINE void max_step(tile t, const cursor *p, ptrdiff_t i, int count, int whole, void *state, pass_opts o)
 {
-    EACH(u, count) m[u] = v_max(logits_at(t, p, i, u, whole, factors), m[u]);
+    vec *const m = state;
+    EACH(u, count) m[u] = v_max(logits_at(t, p, i, u, whole, o), m[u]);
 }
 
 /* The largest of what the threads of a team found, in all lanes. */
@@ -32,7 +33,7 @@ CSM_INLINE vec team_max(tile t, vec m)
     return m;
 }
 
-CSM_INLINE void max_in(tile t, int factors, vec *max)
+CSM_INLINE void max_in(tile t, vec *max, pass_opts o)
 {
     const vec none = v_set(-INFINITY);
     real each[V_LANES] = {0};
@@ -41,13 +42,13 @@ CSM_INLINE void max_in(tile t, int factors, vec *max)
             continue;
         const cursor p = cursor_of(t, r);
         vec m[4] = {none, none, none, none};
-        EACH_VECTOR(t, own_range(t), max_step(t, &p, i, count, whole, factors, m));
-        if (t.by_rows)
+        for_each_vector(t, &p, own_range(t), max_step, m, o);
+        if (t.mode.by_rows)
             m[0] = team_max(t, v_hmax(v_max(v_max(m[0], m[1]), v_max(m[2], m[3]))));
-        EACH(u, t.width) max[u] = m[u];
+        EACH(u, t.mode.width) max[u] = m[u];
         each[r] = v_first(m[0]);
     }
-    if (t.by_rows)
+    if (t.mode.by_rows)
         max[0] = get_rows(t, each);
 }
 
@@ -58,7 +59,8 @@ CSM_INLINE void max_in(tile t, int factors, vec *max)
 #define MAX_PASS(name, BY_ROWS, VECTORS, FACTORED)                                              \
     static CSM_SHARED void name(const csm_block *b, ptrdiff_t row, ptrdiff_t rows, vec *max)    \
     {                                                                                           \
-        max_in(tile_of(b, row, rows, NULL, BY_ROWS, 0, VECTORS), FACTORED, max);                \
+        const mode m = {.by_rows = BY_ROWS, .width = VECTORS};                                      \
+        max_in(tile_of(b, row, rows, NULL, m), max, (pass_opts){.factors = FACTORED});              \
     }
 
 MAX_PASS(max_rows, 1, 1, 0)
@@ -70,13 +72,13 @@ MAX_PASS(max_factors_full_cols, 0, TILE_VECTORS, 1)
 
 CSM_INLINE void max_pass(tile t, vec *max)
 {
-    if (t.single)
-        max_in(t, 0, max);
+    if (t.mode.single)
+        max_in(t, max, (pass_opts){0});
     else if (t.b->factors)
-        (t.by_rows ? max_factors_rows : t.width > 1 ? max_factors_full_cols : max_factors_cols)
+        (t.mode.by_rows ? max_factors_rows : t.mode.width > 1 ? max_factors_full_cols : max_factors_cols)
             (t.b, t.row, t.rows, max);
     else
-        (t.by_rows ? max_rows : t.width > 1 ? max_full_cols : max_cols)(t.b, t.row, t.rows, max);
+        (t.mode.by_rows ? max_rows : t.mode.width > 1 ? max_full_cols : max_cols)(t.b, t.row, t.rows, max);
 }
 
 /* A tile of those that go up to row `end`, `most` rows each, with its largest logits. In rows, if the arrays are in a
@@ -96,17 +98,19 @@ CSM_INLINE tile next_tile(tile t, int first, ptrdiff_t end, ptrdiff_t most, vec 
 CSM_INLINE void find_next_max(tile t)
 {
     if (t.next > 0)
-        max_pass(tile_of(t.b, t.row + t.rows, t.next, t.temp, t.by_rows, t.T_is_1, t.width), t.max);
+        max_pass(tile_of(t.b, t.row + t.rows, t.next, t.temp, t.mode), t.max);
 }
 
 /* The shifts of the rows. */
 CSM_INLINE void shift_rows(tile t, shift *s)
 {
-    EACH_ROW_VECTOR(u, t) s[u] = shift_of(t.max[u], v_set(EXP_UPSCALE), t.temp, t.T_is_1);
+    EACH_ROW_VECTOR(u, t) s[u] = shift_of(t.max[u], v_set(EXP_UPSCALE), t.temp, t.mode.T_is_1);
 }
 
-CSM_INLINE void nan_step(tile t, const cursor *p, ptrdiff_t i, int count, int whole, vec *found)
+CSM_INLINE void nan_step(tile t, const cursor *p, ptrdiff_t i, int count, int whole, void *state, pass_opts o)
 {
+    vec *const found = state;
+    (void)o;
     EACH(u, count) {
         vec v = load_at(t, p->x, i, u, p->xs, whole, 0);
         *found = v_select(v_eq(v, v), *found, v_set(1));
@@ -120,8 +124,8 @@ CSM_INLINE vec nan_pass(tile t)
     for (ptrdiff_t r = 0; r < cursor_count(t); r++) {
         const cursor p = cursor_of(t, r);
         vec found = v_set(0);
-        EACH_VECTOR(t, full_range(t), nan_step(t, &p, i, count, whole, &found));
-        if (!t.by_rows)
+        for_each_vector(t, &p, full_range(t), nan_step, &found, (pass_opts){0});
+        if (!t.mode.by_rows)
             return found;
         each[r] = v_first(v_hmax(found));
     }

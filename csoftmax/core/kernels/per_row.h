@@ -34,7 +34,7 @@ CSM_INLINE vec valid_rows(tile t)
     return t.b->ignores ? v_where(v_le(v_set(0), ints_in(t, t.b->ignored, 0)), v_set(1)) : v_set(1);
 }
 
-CSM_INLINE int skips_row(tile t, ptrdiff_t i) { return t.by_rows && is_ignored(t, i); }
+CSM_INLINE int skips_row(tile t, ptrdiff_t i) { return t.mode.by_rows && is_ignored(t, i); }
 
 /* One number per row, into r, as doubles. */
 CSM_INLINE void store_sum(tile t, acc r)

@@ -3,24 +3,18 @@
 #ifndef CSM_ROW_SUMS_H
 #define CSM_ROW_SUMS_H
 
+#include "pass.h"
 #include "reduce_lanes.h"
-#include "tile.h"
 
 /* Sums over each row. */
 typedef struct {
-    acc sum_below_max;         /* exponentials of the logits below the max; of all of them without SPLIT;
-                           FACTORS: abs(g)                                                          */
-    vec count, exp_max;     /* SPLIT: how many logits are the max; in columns, the exponential of it    */
-    acc sum_c_gap;         /* DENSE: sum of c (m - x)/T;  ENTROPY: sum of e (m - x)/T;
-                           FACTORS: sum of e g                                                      */
-    acc sum_c;          /* DENSE: sum of c, which is g, or WEIGHED                                  */
+    acc sum_below_max;      /* exponentials of the logits below the max; of all of them without split_max;
+                               factors: abs(g)                                                      */
+    vec count, exp_max;     /* split_max: how many logits are the max; in columns, the exponential of it */
+    acc sum_c_gap;          /* dense: sum of c (m - x)/T;  entropy: sum of e (m - x)/T;
+                               factors: sum of e g                                                  */
+    acc sum_c;              /* dense: sum of c                                                          */
 } sums;
-
-/* What a pass does besides; constants at each use. KEEP_EXP: where there is a y. SPLIT: the max is left out where
-   what remains counts: where one logit holds nearly all of S, S - e is lost by subtraction, but the sum of the others
-   is right to the last bits. HESSIAN: there is an h. */
-enum { KEEP_EXP = 1, SPLIT = 2, DENSE = 4, ENTROPY = 8, WEIGHED = 16, IGNORES = 32, HESSIAN = 64,
-       FACTORS = 128 };
 
 CSM_INLINE sums sums_of_nothing(void) { return (sums){a_zero(), v_set(0), v_set(0), a_zero(), a_zero()}; }
 
@@ -68,14 +62,14 @@ CSM_INLINE sums team_sums(tile t)
 }
 
 /* The sums of a row in the rows layout, in all lanes. */
-CSM_INLINE sums over_lanes(sums s, int what)
+CSM_INLINE sums over_lanes(sums s, pass_opts o)
 {
     s.sum_below_max = a_hsum(s.sum_below_max);
-    if (what & SPLIT)
+    if (o.split_max)
         s.count = v_hsum(s.count);
-    if (what & (DENSE | ENTROPY | FACTORS))
+    if (o.dense || o.entropy || o.factors)
         s.sum_c_gap = a_hsum(s.sum_c_gap);
-    if (what & DENSE)
+    if (o.dense)
         s.sum_c = a_hsum(s.sum_c);
     return s;
 }

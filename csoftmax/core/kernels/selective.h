@@ -19,7 +19,7 @@ CSM_INLINE void selective_body(tile t)
         EACH_ROW_VECTOR(u, t) {
             const tile part = row_vector_of(t, u);
             real lane[V_LANES];
-            vec v = v_sub(scaled_diff(l[u].logit, a[u].m, t.temp, t.T_is_1), L[u]);
+            vec v = v_sub(scaled_diff(l[u].logit, a[u].m, t.temp, t.mode.T_is_1), L[u]);
             if (RARELY(a[u].any_tiny))
                 v = a_result(a_sub(a_of(v), a[u].tiny));
             v_put(lane, v);

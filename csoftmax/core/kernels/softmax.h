@@ -12,9 +12,9 @@ CSM_INLINE void softmax_body(tile t)
     sums e[TILE_VECTORS];
     affine j[TILE_VECTORS];
     shift_rows(t, s);
-    exp_pass(t, s, KEEP_EXP, e);
-    EACH_ROW_VECTOR(u, t) j[u] = affine_of(t, a_div(a_set(1), e[u].sum_below_max), v_set(0), 0);
-    scale_pass(t, j, 0);
+    exp_pass(t, s, e, (pass_opts){.keep_exp = 1});
+    EACH_ROW_VECTOR(u, t) j[u] = affine_of(t, a_div(a_set(1), e[u].sum_below_max), v_set(0), (pass_opts){0});
+    scale_pass(t, j, (pass_opts){0});
 }
 
 /* Row max and rest ratio, from which three maps follow: logsumexp = max/T + log1p(rest ratio). These maps share one
@@ -27,7 +27,7 @@ CSM_INLINE void lse_terms_in(tile t, lse_terms *a)
     sums e[TILE_VECTORS];
     row_stats all[TILE_VECTORS];
     shift_rows(t, s);
-    exp_pass(t, s, SPLIT, e);
+    exp_pass(t, s, e, (pass_opts){.split_max = 1});
     finish_stats(t, s, e, all);
     EACH_ROW_VECTOR(u, t) a[u] = (lse_terms){s[u].m, all[u].rest_ratio, all[u].tiny, all[u].any_tiny};
 }
@@ -37,7 +37,8 @@ CSM_INLINE void lse_terms_in(tile t, lse_terms *a)
                                 const temp_consts *t, lse_terms *a)                                             \
     {                                                                                                           \
         const temp_consts one = temp_consts_T1();                                                               \
-        tile k = tile_of(b, row, rows, T_IS_1 ? &one : t, BY_ROWS, T_IS_1, VECTORS);                            \
+        const mode m = {.by_rows = BY_ROWS, .T_is_1 = T_IS_1, .width = VECTORS};                                \
+        tile k = tile_of(b, row, rows, T_IS_1 ? &one : t, m);                                                   \
         k.max = max;                                                                                            \
         k.next = next;                                                                                          \
         lse_terms_in(k, a);                                                                                     \
@@ -52,13 +53,13 @@ LSE_TERMS(lse_terms_full_cols, 0, 0, TILE_VECTORS)
 
 CSM_INLINE void lse_terms_of(tile t, lse_terms *a)
 {
-    if (t.single)
+    if (t.mode.single)
         lse_terms_in(t, a);
-    else if (t.T_is_1)
-        (t.by_rows ? lse_terms_rows_T1 : t.width > 1 ? lse_terms_full_cols_T1 : lse_terms_cols_T1)
+    else if (t.mode.T_is_1)
+        (t.mode.by_rows ? lse_terms_rows_T1 : t.mode.width > 1 ? lse_terms_full_cols_T1 : lse_terms_cols_T1)
             (t.b, t.row, t.rows, t.next, t.max, NULL, a);
     else
-        (t.by_rows ? lse_terms_rows : t.width > 1 ? lse_terms_full_cols : lse_terms_cols)
+        (t.mode.by_rows ? lse_terms_rows : t.mode.width > 1 ? lse_terms_full_cols : lse_terms_cols)
             (t.b, t.row, t.rows, t.next, t.max, t.temp, a);
 }
 
@@ -83,25 +84,22 @@ CSM_INLINE int logarithms_of(tile t, logarithm *j)
 
 CSM_INLINE vec logarithm_of(tile t, vec x, const logarithm *j, int any_tiny)
 {
-    const vec v = v_sub(scaled_diff(x, j->m, t.temp, t.T_is_1), j->L);
+    const vec v = v_sub(scaled_diff(x, j->m, t.temp, t.mode.T_is_1), j->L);
     return any_tiny ? v_select(v_eq(x, j->m), j->own, v) : v;
 }
 
-CSM_INLINE void log_softmax_step(tile t, const cursor *p, ptrdiff_t i, int count, int whole, const logarithm *all,
-                                 int any_tiny)
+CSM_INLINE void log_softmax_step(tile t, const cursor *p, ptrdiff_t i, int count, int whole, void *state, pass_opts o)
 {
+    const logarithm *const all = state;
     EACH(u, count) {
         const vec x = load_at(t, p->x, i, u, p->xs, whole, 0);
-        store_at(t, p->y, i, u, p->ys, whole, logarithm_of(t, x, all + owner(t, u), any_tiny));
+        store_at(t, p->y, i, u, p->ys, whole, logarithm_of(t, x, all + owner(t, u), o.any_tiny));
     }
 }
 
 CSM_INLINE void log_softmax_pass(tile t, const logarithm *j, int any_tiny)
 {
-    EACH_CURSOR(t, logarithm, j, {
-        const tile here = at_cursor(t, r);
-        EACH_VECTOR(t, own_range(t), log_softmax_step(here, &p, i, count, whole, mine, any_tiny));
-    });
+    for_each_cursor(t, log_softmax_step, j, FIELDS(logarithm), (pass_opts){.any_tiny = any_tiny});
 }
 
 /* A row that stays in no cache is written by non-temporal stores of aligned vectors: a line that is stored to otherwise
@@ -124,7 +122,7 @@ CSM_INLINE void log_softmax_body(tile t)
 {
     logarithm j[TILE_VECTORS];
     const int any_tiny = logarithms_of(t, j);
-    if (V_LANES > 1 && t.by_rows && !t.row_fits_l2 && !t.arrays_fit_llc && t.b->y != t.b->x)
+    if (V_LANES > 1 && t.mode.by_rows && !t.row_fits_l2 && !t.arrays_fit_llc && t.b->y != t.b->x)
         stream_log_softmax(t, j);
     else
         log_softmax_pass(t, j, any_tiny);
@@ -138,7 +136,7 @@ CSM_INLINE void logsumexp_body(tile t)
     EACH_ROW_VECTOR(u, t) {
         const tile part = row_vector_of(t, u);
         const vec m = a[u].m;
-        vec r = v_add_log1p(over_T(m, t.temp, t.T_is_1), a[u].rest_ratio);
+        vec r = v_add_log1p(over_T(m, t.temp, t.mode.T_is_1), a[u].rest_ratio);
         if (RARELY(a[u].any_tiny))
             r = a_result(a_add(a[u].tiny, r));
         mask infinite = v_eq(v_abs(m), v_set(INFINITY));
@@ -176,9 +174,10 @@ CSM_INLINE void factors_body(tile t)
     shift s[TILE_VECTORS];
     sums e[TILE_VECTORS];
     shift_rows(t, s);
-    exp_pass(t, s, FACTORS, e);
+    exp_pass(t, s, e, (pass_opts){.factors = 1});
     EACH_ROW_VECTOR(u, t) {
-        const vec sum = a_round(a_div(e[u].sum_c_gap, a_of(v_exp(s[u].m, &s[u], t.temp, t.T_is_1)))), v = v_abs(sum);
+        const vec exp_max = v_exp(s[u].m, &s[u], t.temp, t.mode.T_is_1);
+        const vec sum = a_round(a_div(e[u].sum_c_gap, a_of(exp_max))), v = v_abs(sum);
         const vec factors = v_max(a_round(e[u].sum_below_max), v_set(real_power(2 - RANGE_BITS / 2)));
         const vec left = v_set(CSM_UNSETTLED), most = v_set(real_power(RANGE_BITS - 2));
         vec sign = v_select(v_lt(v_set(0), sum), v_set(1), v_set(-1));

@@ -18,7 +18,7 @@
 #include "transpose_matrix.h"
 
 /* Rows of a tile. */
-static ptrdiff_t rows_of_tile(const csm_block *b, int by_rows)
+CSM_INLINE ptrdiff_t rows_of_tile(const csm_block *b, int by_rows)
 {
     const ptrdiff_t row = b->n * (ptrdiff_t)sizeof(elem) * (1 + (b->y != NULL && b->y != b->x) + (b->g != NULL));
     if (!by_rows || row * V_LANES <= TILE_BYTES)
@@ -27,40 +27,42 @@ static ptrdiff_t rows_of_tile(const csm_block *b, int by_rows)
     return fit < 1 ? 1 : fit;
 }
 
-/* In columns, full tiles while there are so many rows; then, and in rows, tiles of one row vector or less. t: the
-   temperature of each lane, and behind it, in rows that have their own, the temperature of each row. */
-#define EACH_TILE(body, BY_ROWS, T_IS_1)                                                                            \
-    do {                                                                                                            \
-        temp_consts t[(BY_ROWS) && !(T_IS_1) ? 1 + V_LANES : 1];                                                    \
-        t[0] = T_IS_1 ? temp_consts_T1() : temp_consts_of(b->temperature);                                          \
-        const int widens = !(BY_ROWS) && TILE_VECTORS > 1 && !b->temperatures;                                      \
-        const ptrdiff_t most = rows_of_tile(b, BY_ROWS);                                                            \
-        const ptrdiff_t full = widens ? b->rows / (TILE_VECTORS * V_LANES) * TILE_VECTORS * V_LANES : 0;            \
-        vec max[TILE_VECTORS];                                                                                      \
-        ptrdiff_t rows = TILE_VECTORS * V_LANES;                                                                    \
-        for (ptrdiff_t row = 0; row < full; row += rows)                                                            \
-            body(next_tile(tile_of(b, row, rows, t, BY_ROWS, T_IS_1, TILE_VECTORS), row == 0, full, rows, max));    \
-        for (ptrdiff_t row = full; row < b->rows; row += rows) {                                                    \
-            rows = b->rows - row < most ? b->rows - row : most;                                                     \
-            if (!T_IS_1 && b->temperatures)                                                                         \
-                temp_consts_of_rows(t, b->temperatures + row, rows, BY_ROWS);                                       \
-            body(next_tile(tile_of(b, row, rows, t, BY_ROWS, T_IS_1, 1), row == full, b->rows, most, max));         \
-        }                                                                                                           \
-    } while (0)
+/* What an operation computes of a tile. A constant wherever it is given. */
+typedef void tile_body(tile t);
+
+/* In columns, full tiles while there are so many rows; then, and in rows, tiles of one row vector or less. */
+CSM_INLINE void for_each_tile(const csm_block *b, tile_body *body, int by_rows, int T_is_1)
+{
+    temp_consts temp[1 + V_LANES];    /* of each lane; and in rows that have their own, behind it, of each row */
+    temp[0] = T_is_1 ? temp_consts_T1() : temp_consts_of(b->temperature);
+    const mode several = {by_rows, T_is_1, TILE_VECTORS, 0}, one = {by_rows, T_is_1, 1, 0};
+    const int widens = !by_rows && TILE_VECTORS > 1 && !b->temperatures;
+    const ptrdiff_t most = rows_of_tile(b, by_rows), many = TILE_VECTORS * V_LANES;
+    const ptrdiff_t full = widens ? b->rows / many * many : 0;
+    vec max[TILE_VECTORS];
+    for (ptrdiff_t row = 0; row < full; row += many)
+        body(next_tile(tile_of(b, row, many, temp, several), row == 0, full, many, max));
+    for (ptrdiff_t row = full; row < b->rows; row += most) {
+        const ptrdiff_t rows = b->rows - row < most ? b->rows - row : most;
+        if (!T_is_1 && b->temperatures)
+            temp_consts_of_rows(temp, b->temperatures + row, rows, by_rows);
+        body(next_tile(tile_of(b, row, rows, temp, one), row == full, b->rows, most, max));
+    }
+}
 
 /* Without vectors T = 1 has no code of its own: it would be a twentieth of the library. */
 #define KERNEL(name, body, BY_ROWS)         \
     static void name(const csm_block *b)    \
     {                                       \
-        if (V_LANES > 1 && csm_T_is_1(b))   \
-            EACH_TILE(body, BY_ROWS, 1);    \
-        else                                \
-            EACH_TILE(body, BY_ROWS, 0);    \
+        if (V_LANES > 1 && csm_T_is_1(b))           \
+            for_each_tile(b, body, BY_ROWS, 1);     \
+        else                                        \
+            for_each_tile(b, body, BY_ROWS, 0);     \
     }
 
 /* A kernel for T = 1 alone. */
 #define T1_KERNEL(name, body, BY_ROWS)  \
-    static void name(const csm_block *b) { EACH_TILE(body, BY_ROWS, 1); }
+    static void name(const csm_block *b) { for_each_tile(b, body, BY_ROWS, 1); }
 
 /* A kernel for the only row of a call. */
 #define SINGLE_KERNEL(name, body)               \

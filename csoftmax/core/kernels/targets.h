@@ -2,16 +2,16 @@
 #ifndef CSM_TARGETS_H
 #define CSM_TARGETS_H
 
+#include "pass.h"
 #include "per_row.h"
-#include "tile.h"
 
 /* Where in an array row i of a tile has the class j. */
 CSM_INLINE ptrdiff_t element_offset(tile t, ptrdiff_t i, ptrdiff_t j, ptrdiff_t stride)
 {
-    return t.by_rows ? (t.row + i) * stride + j : j * stride + t.row + i;
+    return t.mode.by_rows ? (t.row + i) * stride + j : j * stride + t.row + i;
 }
 
-CSM_INLINE int compares(tile t) { return !t.by_rows && t.b->n <= FEW_LABELS; }
+CSM_INLINE int compares(tile t) { return !t.mode.by_rows && t.b->n <= FEW_LABELS; }
 
 /* What the labels in one slot of the rows bring: their logits, and what is added to c at them, 0 without a label. */
 typedef struct { vec label, logit, coefficient; } target_logit;
@@ -31,8 +31,10 @@ CSM_INLINE target_logit label_of(tile t, ptrdiff_t slot)
     return (target_logit){label, zero, get_rows(t, coefficient)};
 }
 
-CSM_INLINE void gather_step(tile t, const cursor *p, ptrdiff_t i, int count, int whole, target_logit *l)
+CSM_INLINE void gather_step(tile t, const cursor *p, ptrdiff_t i, int count, int whole, void *state, pass_opts o)
 {
+    target_logit *const l = state;
+    (void)o;
     const vec class = v_set((real)i);
     EACH(u, count)
         l[u].logit = v_select(v_eq(l[u].label, class), load_at(t, p->x, i, u, p->xs, whole, 0), l[u].logit);
@@ -44,7 +46,7 @@ CSM_INLINE void gather_targets_in(tile t, ptrdiff_t slot, target_logit *l)
     EACH_ROW_VECTOR(u, t) l[u] = label_of(row_vector_of(t, u), slot);
     if (compares(t)) {
         const cursor p = cursor_of(t, 0);
-        EACH_VECTOR(t, full_range(t), gather_step(t, &p, i, count, whole, l));
+        for_each_vector(t, &p, full_range(t), gather_step, l, (pass_opts){0});
         return;
     }
     EACH_ROW_VECTOR(u, t) {
@@ -61,44 +63,45 @@ CSM_INLINE void gather_targets_in(tile t, ptrdiff_t slot, target_logit *l)
 static CSM_SHARED void gather_targets(const csm_block *b, ptrdiff_t row, ptrdiff_t rows, int by_rows, ptrdiff_t slot,
                                    target_logit *l)
 {
-    gather_targets_in(tile_of(b, row, rows, NULL, by_rows, 0, 1), slot, l);
+    gather_targets_in(tile_of(b, row, rows, NULL, (mode){.by_rows = by_rows, .width = 1}), slot, l);
 }
 
 static CSM_SHARED void gather_targets_full_cols(const csm_block *b, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t slot,
                                                 target_logit *l)
 {
-    gather_targets_in(tile_of(b, row, rows, NULL, 0, 0, TILE_VECTORS), slot, l);
+    gather_targets_in(tile_of(b, row, rows, NULL, (mode){.width = TILE_VECTORS}), slot, l);
 }
 
 CSM_INLINE void gather_slot(tile t, ptrdiff_t slot, target_logit *l)
 {
-    if (t.single)
+    if (t.mode.single)
         gather_targets_in(t, slot, l);
-    else if (t.width > 1)
+    else if (t.mode.width > 1)
         gather_targets_full_cols(t.b, t.row, t.rows, slot, l);
     else
-        gather_targets(t.b, t.row, t.rows, t.by_rows, slot, l);
+        gather_targets(t.b, t.row, t.rows, t.mode.by_rows, slot, l);
 }
 
 /* What an array gets at the labels of a slot. */
 typedef struct { vec label, v; } scatter_value;
 
-CSM_INLINE void scatter_step(tile t, elem *y, ptrdiff_t ys, ptrdiff_t i, int count, int whole, const scatter_value *to,
-                             int add)
+CSM_INLINE void scatter_step(tile t, const cursor *p, ptrdiff_t i, int count, int whole, void *state, pass_opts o)
 {
+    const scatter_value *const to = state;
     const vec class = v_set((real)i);
     EACH(u, count) {
-        vec old = load_at(t, y, i, u, ys, whole, 0), v = add ? v_add(old, to[u].v) : to[u].v;
-        store_at(t, y, i, u, ys, whole, v_select(v_eq(to[u].label, class), v, old));
+        vec old = load_at(t, p->y, i, u, p->ys, whole, 0), v = o.adds ? v_add(old, to[u].v) : to[u].v;
+        store_at(t, p->y, i, u, p->ys, whole, v_select(v_eq(to[u].label, class), v, old));
     }
 }
 
 /* Replacing what is there, or added to it. */
-CSM_INLINE void scatter_targets(tile t, ptrdiff_t slot, elem *y, ptrdiff_t ys, const scatter_value *to, int add)
+CSM_INLINE void scatter_targets(tile t, ptrdiff_t slot, elem *y, ptrdiff_t ys, const scatter_value *to, pass_opts o)
 {
     const csm_block *b = t.b;
     if (compares(t)) {
-        EACH_VECTOR(t, full_range(t), scatter_step(t, y + t.row, ys, i, count, whole, to, add));
+        const cursor p = {.y = y + t.row, .ys = ys};
+        for_each_vector(t, &p, full_range(t), scatter_step, (void *)to, o);
         return;
     }
     EACH_ROW_VECTOR(u, t) {
@@ -109,7 +112,7 @@ CSM_INLINE void scatter_targets(tile t, ptrdiff_t slot, elem *y, ptrdiff_t ys, c
             const ptrdiff_t at = b->label[(part.row + i) * b->slots + slot];
             if (at >= 0 && leads(t)) {
                 elem *p = y + element_offset(part, i, at, ys);
-                *p = v[i] + (add ? *p : 0);
+                *p = v[i] + (o.adds ? *p : 0);
             }
         }
     }

@@ -9,9 +9,7 @@
      columns   one cursor per tile: a vector is a class of V_LANES rows; no lane needs its neighbours
 
    Between its passes a tile waits for quotients and logarithms. In columns, where passes may be short, a full tile has
-   `width` row vectors side by side, which wait together.
-
-   `by_rows`, `T_is_1` (T = 1) and `width` are constants wherever these functions are inlined. */
+   `width` row vectors side by side, which wait together. */
 #ifndef CSM_TILE_H
 #define CSM_TILE_H
 
@@ -20,34 +18,41 @@
 #include "../tuning.h"
 #include "../vec/vec.h"
 
+/* What is a constant wherever a kernel is inlined. */
+typedef struct {
+    int by_rows;                    /* the layout: rows, or else columns            */
+    int T_is_1;                     /* T = 1                                        */
+    int width;                      /* row vectors: TILE_VECTORS or 1               */
+    int single;                     /* in rows: the only row of a call, a short one */
+} mode;
+
 typedef struct {
     const csm_block *b;
-    ptrdiff_t row, rows;            /* first row in the block; rows of the tile                     */
-    ptrdiff_t full, count, lanes;   /* of a cursor: whole vectors, all; lanes of one that is not      */
-    const temp_consts *temp;                /* of each lane; of rows that have their own, behind it those of each */
-    int by_rows, T_is_1;
-    int width;                      /* row vectors: TILE_VECTORS or 1                          */
-    int single;                       /* in rows: the only row of a call, a short one                 */
-    int prefetch_next;                       /* what the next cursor reads and writes                   */
-    int row_fits_l2;                      /* in rows: a row stays in the cache from one pass to the next  */
-    int arrays_fit_llc;                     /* in rows: the arrays are likely to be in a cache              */
-    vec *max;                       /* the largest logits of its rows; after exp_pass, of the next  */
-    ptrdiff_t next;                 /* how many rows the next tile has                              */
+    ptrdiff_t row, rows;            /* first row in the block; rows of the tile                                   */
+    ptrdiff_t full, count, lanes;   /* of a cursor: whole vectors, all; lanes of one that is not                  */
+    const temp_consts *temp;        /* of each lane; of rows that have their own, behind it those of each         */
+    mode mode;
+    int prefetch_next;              /* what the next cursor reads and writes                                      */
+    int row_fits_l2;                /* in rows: a row stays in the cache from one pass to the next                */
+    int arrays_fit_llc;             /* in rows: the arrays are likely to be in a cache                            */
+    vec *max;                       /* the largest logits of its rows; after exp_pass, of the next                */
+    ptrdiff_t next;                 /* how many rows the next tile has                                            */
 } tile;
 
-CSM_INLINE tile tile_of(const csm_block *b, ptrdiff_t row, ptrdiff_t rows, const temp_consts *temp,
-                          int by_rows, int T_is_1, int width)
+CSM_INLINE tile tile_of(const csm_block *b, ptrdiff_t row, ptrdiff_t rows, const temp_consts *temp, mode m)
 {
     const ptrdiff_t bytes = b->n * (ptrdiff_t)sizeof(elem);
     const int arrays = 1 + (b->y && b->y != b->x) + (b->g != NULL) + (b->h != NULL);
     const int alike = b->ys == b->xs && (!b->g || b->gs == b->xs);
-    tile t = {b, row, rows, by_rows ? b->n / V_LANES : 0,
-               by_rows ? (b->n + V_LANES - 1) / V_LANES : b->n, by_rows ? b->n % V_LANES : rows,
-               temp, by_rows, T_is_1, width, 0,
-               !by_rows || (alike && bytes <= SHORT_ROW && bytes * b->thread_rows > CACHED_ARRAY),
-               by_rows && bytes <= CACHED_ARRAY,
-               by_rows && arrays * bytes * b->thread_rows <= LAST_CACHE, NULL, 0};
-    return t;
+    return (tile){
+        .b = b, .row = row, .rows = rows, .temp = temp, .mode = m,
+        .full = m.by_rows ? b->n / V_LANES : 0,
+        .count = m.by_rows ? (b->n + V_LANES - 1) / V_LANES : b->n,
+        .lanes = m.by_rows ? b->n % V_LANES : rows,
+        .prefetch_next = !m.by_rows || (alike && bytes <= SHORT_ROW && bytes * b->thread_rows > CACHED_ARRAY),
+        .row_fits_l2 = m.by_rows && bytes <= CACHED_ARRAY,
+        .arrays_fit_llc = m.by_rows && arrays * bytes * b->thread_rows <= LAST_CACHE,
+    };
 }
 
 /* The only row of a call, if it is short and has no temperature: the same passes, without tile loops, segments and
@@ -59,8 +64,8 @@ CSM_INLINE int is_single_row(const csm_block *b)
 
 CSM_INLINE tile single_row(const csm_block *b, const temp_consts *temp, vec *max)
 {
-    tile t = tile_of(b, 0, 1, temp, 1, 1, 1);
-    t.single = t.arrays_fit_llc = 1;
+    tile t = tile_of(b, 0, 1, temp, (mode){.by_rows = 1, .T_is_1 = 1, .width = 1, .single = 1});
+    t.arrays_fit_llc = 1;
     t.prefetch_next = t.row_fits_l2 = 0;
     t.max = max;
     return t;
@@ -69,13 +74,16 @@ CSM_INLINE tile single_row(const csm_block *b, const temp_consts *temp, vec *max
 /* The tile of row vector u alone. */
 CSM_INLINE tile row_vector_of(tile t, int u)
 {
-    return t.width > 1 ? tile_of(t.b, t.row + u * V_LANES, V_LANES, t.temp, t.by_rows, t.T_is_1, 1) : t;
+    if (t.mode.width == 1)
+        return t;
+    t.mode.width = 1;
+    return tile_of(t.b, t.row + u * V_LANES, V_LANES, t.temp, t.mode);
 }
 
-#define EACH_ROW_VECTOR(u, k) for (int u = 0; u < (k).width; u++)
+#define EACH_ROW_VECTOR(u, t) for (int u = 0; u < (t).mode.width; u++)
 
 /* The row vector that the u-th vector of a step belongs to. */
-CSM_INLINE int owner(tile t, int u) { return t.by_rows ? 0 : u; }
+CSM_INLINE int owner(tile t, int u) { return t.mode.by_rows ? 0 : u; }
 
 /* A cursor: the pointers of a pass to its operands, and the step from vector to vector. */
 typedef struct {
@@ -85,18 +93,18 @@ typedef struct {
     ptrdiff_t next;         /* to what is fetched meanwhile */
 } cursor;
 
-CSM_INLINE ptrdiff_t cursor_count(tile t) { return t.by_rows ? t.rows : 1; }
+CSM_INLINE ptrdiff_t cursor_count(tile t) { return t.mode.by_rows ? t.rows : 1; }
 
 CSM_INLINE cursor cursor_of(tile t, ptrdiff_t i)
 {
     const csm_block *b = t.b;
-    const ptrdiff_t row = t.row + i, xs = t.by_rows ? b->xs : 1, gs = t.by_rows ? b->gs : 1;
-    const ptrdiff_t ys = t.by_rows ? b->ys : 1, hs = t.by_rows ? b->hs : 1;
+    const ptrdiff_t row = t.row + i, xs = t.mode.by_rows ? b->xs : 1, gs = t.mode.by_rows ? b->gs : 1;
+    const ptrdiff_t ys = t.mode.by_rows ? b->ys : 1, hs = t.mode.by_rows ? b->hs : 1;
     cursor a = {(const elem *)b->x + row * xs, b->g ? (const elem *)b->g + row * gs : NULL,
                 b->y ? (elem *)b->y + row * ys : NULL, b->h ? (elem *)b->h + row * hs : NULL,
-                t.by_rows ? V_LANES : b->xs, t.by_rows ? V_LANES : b->gs,
-                t.by_rows ? V_LANES : b->ys, t.by_rows ? V_LANES : b->hs,
-                t.by_rows ? t.rows * xs : TILES_AHEAD * V_LANES};
+                t.mode.by_rows ? V_LANES : b->xs, t.mode.by_rows ? V_LANES : b->gs,
+                t.mode.by_rows ? V_LANES : b->ys, t.mode.by_rows ? V_LANES : b->hs,
+                t.mode.by_rows ? t.rows * xs : TILES_AHEAD * V_LANES};
     return a;
 }
 
@@ -137,27 +145,7 @@ CSM_INLINE ptrdiff_t misaligned(const elem *y, ptrdiff_t unit)
 }
 
 /* The threads that share the only row of a block; NULL: the caller is alone. */
-CSM_INLINE const csm_team *team_of(tile t) { return t.by_rows && !t.single ? t.b->team : NULL; }
-
-/* Vectors [begin, end) of a cursor. */
-typedef struct { ptrdiff_t begin, end; } vector_range;
-
-CSM_INLINE ptrdiff_t segments_of(tile t) { return (t.count + CSM_SEGMENT - 1) / CSM_SEGMENT; }
-
-/* The vectors of the calling thread: all, or its segments of a row that a team shares. */
-CSM_INLINE vector_range own_range(tile t)
-{
-    const csm_team *team = team_of(t);
-    vector_range v = {0, t.count};
-    if (team) {
-        v.begin = segments_of(t) * team->me / team->threads * CSM_SEGMENT;
-        v.end = segments_of(t) * (team->me + 1) / team->threads * CSM_SEGMENT;
-        v.end = v.end < t.count ? v.end : t.count;
-    }
-    return v;
-}
-
-CSM_INLINE vector_range full_range(tile t) { return (vector_range){0, t.count}; }
+CSM_INLINE const csm_team *team_of(tile t) { return t.mode.by_rows && !t.mode.single ? t.b->team : NULL; }
 
 /* Waits for the others of a team. */
 CSM_INLINE void meet(tile t)
@@ -169,60 +157,5 @@ CSM_INLINE void meet(tile t)
 
 /* Whether the caller writes what there is one of in a row. */
 CSM_INLINE int leads(tile t) { return !team_of(t) || team_of(t)->me == 0; }
-
-/* A statement for the vectors of a range, `count` from the i-th on. In rows: whole vectors, V_GROUP at a time while
-   there are so many, then one by one, and the last one if it is not whole. In columns: the vectors of a class, whole in
-   a full tile. `count` and `whole` are constants. */
-#define EACH_VECTOR(k, v, statement)                                                \
-    do {                                                                            \
-        const ptrdiff_t end = (v).end, full = (k).full < end ? (k).full : end;      \
-        ptrdiff_t i = (v).begin;                                                    \
-        if ((k).width > 1) {                                                        \
-            for (; i < end; i++) {                                                  \
-                enum { count = TILE_VECTORS, whole = 1 };                           \
-                statement;                                                          \
-            }                                                                       \
-            break;                                                                  \
-        }                                                                           \
-        for (; (k).by_rows && !(k).single && i + V_GROUP <= full; i += V_GROUP) {   \
-            enum { count = V_GROUP, whole = 1 };                                    \
-            statement;                                                              \
-        }                                                                           \
-        for (; (k).by_rows && i < full; i++) {                                      \
-            enum { count = 1, whole = 1 };                                          \
-            statement;                                                              \
-        }                                                                           \
-        for (; i < end; i++) {                                                      \
-            enum { count = 1, whole = 0 };                                          \
-            statement;                                                              \
-        }                                                                           \
-    } while (0)
-
-/* The tile as its cursor r needs it: in rows, with the temperature of that row in all lanes. */
-CSM_INLINE tile at_cursor(tile t, ptrdiff_t r)
-{
-    if (t.by_rows && !t.T_is_1)
-        t.temp += t.b->temperatures ? 1 + r : 0;
-    return t;
-}
-
-/* A statement for each cursor, cursor r at p. `mine` is what it has of `all`: one or TILE_VECTORS structures `type` of
-   vectors that hold a number per row; in rows, the number of that row in all lanes. */
-#define EACH_CURSOR(k, type, all, statement)                            \
-    do {                                                                \
-        enum { fields = sizeof(type) / sizeof(vec) };                   \
-        const int spread = (k).by_rows && !(k).single;                  \
-        real lane[fields][V_LANES];                                     \
-        for (int f = 0; spread && f < fields; f++)                      \
-            v_put(lane[f], ((const vec *)(all))[f]);                    \
-        for (ptrdiff_t r = 0; r < cursor_count(k); r++) {               \
-            const cursor p = cursor_of(k, r);                           \
-            vec of_row[fields];                                         \
-            for (int f = 0; spread && f < fields; f++)                  \
-                of_row[f] = v_set(lane[f][r]);                          \
-            const type *mine = spread ? (const type *)of_row : (all);   \
-            statement;                                                  \
-        }                                                               \
-    } while (0)
 
 #endif

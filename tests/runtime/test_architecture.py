@@ -278,6 +278,8 @@ MODULES_KNOW = {
     "_control": {"_arrays", "_core"},
     "_linear": {"_arrays", "_core"},
     "_arrays": set(),
+    "_formulas": set(),
+    "special": {"_formulas"},
 }
 
 

@@ -11,11 +11,11 @@ import pytest
 from processes import ROOT
 
 import csoftmax
-from csoftmax import special
+from csoftmax import boosting, special
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FUNCTIONS = [name for name in csoftmax.__all__ if callable(getattr(csoftmax, name))]
-OPTIONAL = [(module, name) for module in (special,) for name in module.__all__]
+OPTIONAL = [(module, name) for module in (boosting, special) for name in module.__all__]
 
 
 def run_examples(text, name, csm, monkeypatch):

@@ -279,6 +279,7 @@ MODULES_KNOW = {
     "_linear": {"_arrays", "_core"},
     "_arrays": set(),
     "_formulas": set(),
+    "boosting": set(),
     "special": {"_formulas"},
 }
 

@@ -158,11 +158,11 @@ def logsumexp(
     if b is not None:
         b = b if type(b) in (bool, int, float, complex) else _array(b, "b")
         if type(a) in (bool, int, float, complex):
-            a = np.asarray(a, np.result_type(a, b))
+            a = np.asarray(a, np.result_type(a, getattr(b, "dtype", b)))
     a = a if type(a) is np.ndarray else _array(a, "a")
     if keepdims and a.ndim == 0:
         a = a.reshape(1)
-    dtype = a.dtype if b is None else np.result_type(a, b)
+    dtype = a.dtype if b is None else np.result_type(a.dtype, getattr(b, "dtype", b))
     if dtype.char in _BY_FORMULA:
         return _formulas.logsumexp(a, axis, None if b is None else np.asarray(b), dtype, keepdims, return_sign)
     return csoftmax.logsumexp(a, axis, b, keepdims, return_sign)

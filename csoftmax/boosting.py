@@ -236,14 +236,9 @@ class SoftmaxObjective:
             target, weight = target * weight, None
         elif weight is not None and weight.shape != sizes.shape:
             raise ValueError(f"sample_weight has shape {weight.shape}, for {scores.size} rows in {sizes.size} groups")
-        starts, order = np.cumsum(sizes) - sizes, np.argsort(sizes, kind="stable")
-        for members in np.split(order, np.flatnonzero(np.diff(sizes[order])) + 1):
-            rows = starts[members][:, None] + np.arange(sizes[members[0]] if members.size else 0)
-            if rows.size:
-                yield (
-                    scores[rows], _smoothed(target[rows], self.label_smoothing),
-                    None if weight is None else weight[members], rows,
-                )
+        for members, rows in _by_size(sizes):
+            factors = None if weight is None else weight[members]
+            yield scores[rows], _smoothed(target[rows], self.label_smoothing), factors, rows
 
 
 class _Batch(NamedTuple):
@@ -286,6 +281,8 @@ def _classes(batch: _Batch) -> tuple[_Array, _Array, _Array | None]:
         csoftmax.softmax_grad_hess(scores, target)  # says what two classes need
     if target.ndim == 1 and target.size == scores.size:
         target = target.reshape(scores.shape)
+    if target.shape not in (scores.shape, scores.shape[:1]) or target.dtype == bool:
+        csoftmax.softmax_grad_hess(scores, target)  # says what is wrong
     return scores, target, batch.weight
 
 
@@ -293,7 +290,7 @@ def _indices(scores: _Array, labels: _Array) -> _Array:
     """Class indices as integers."""
     with np.errstate(invalid="ignore"):
         indices = labels.astype(np.int64)
-    if labels.shape != scores.shape[:1] or ((indices != labels) | (indices < 0) | (indices >= scores.shape[1])).any():
+    if ((indices != labels) | (indices < 0) | (indices >= scores.shape[1])).any():
         csoftmax.softmax_grad_hess(scores, labels)  # says which is none
     return indices
 
@@ -315,7 +312,19 @@ def _class_weight(given: Any) -> Any:
         raise ValueError(
             f"class_weight must be factors, got {given!r}: sklearn.utils.class_weight.compute_class_weight finds them"
         )
-    return given if given is None else dict(given) if isinstance(given, Mapping) else np.asarray(given, np.float64)
+    if not isinstance(given, Mapping):
+        return given if given is None else np.asarray(given, np.float64)
+    if not all(isinstance(k, int | np.integer) for k in given):
+        raise TypeError(f"class_weight must have class indices as keys, got {list(given)}")
+    return dict(given)
+
+
+def _by_size(sizes: _Array) -> Iterator[tuple[_Array, _Array]]:
+    """(numbers of the groups, numbers of their rows) of all groups of one size, size by size."""
+    starts, order = np.cumsum(sizes) - sizes, np.argsort(sizes, kind="stable")
+    for members in np.split(order, np.flatnonzero(np.diff(sizes[order])) + 1):
+        if members.size and sizes[members[0]]:
+            yield members, starts[members][:, None] + np.arange(sizes[members[0]])
 
 
 def _sizes(groups: ArrayLike) -> _Array:

@@ -145,6 +145,12 @@ def test_a_column_of_scores_stays_one():
         np.testing.assert_array_equal(one, other[:, None])
 
 
+def test_no_rows_in_an_objective():
+    grad, hess = SoftmaxObjective(label_smoothing=0.1)([], np.zeros((0, K)))
+    assert grad.shape == hess.shape == (0, K)
+    assert SoftmaxObjective().loss([], np.zeros((0, K))) == 0
+
+
 def test_no_rows_in_groups():
     grad, hess = SoftmaxObjective(groups=[0, 0])([], np.zeros(0))
     assert grad.shape == hess.shape == (0,)
@@ -237,6 +243,7 @@ def test_objective_pickles_and_copies(options):
     ({"focal_gamma": 1, "groups": [1]}, ValueError, "focal_gamma has no meaning with groups"),
     ({"class_weight": [1, 2], "groups": [1]}, ValueError, "class_weight has no meaning with groups"),
     ({"class_weight": "balanced"}, ValueError, "class_weight must be factors.*compute_class_weight"),
+    ({"class_weight": {"a": 1}}, TypeError, "class_weight must have class indices as keys"),
     ({"groups": "query"}, ValueError, "groups must be sizes or 'data'"),
     ({"groups": [1.5]}, ValueError, "groups must be sizes"),
     ({"groups": [[1]]}, ValueError, "groups must be sizes"),
@@ -262,6 +269,8 @@ def test_a_bad_label_is_named(case):
             call(np.full(N, np.nan), SCORES)
         with pytest.raises(ValueError, match="shape"):
             call(LABELS[:-1], SCORES)
+        with pytest.raises(TypeError, match="bool"):
+            call(LABELS > 1, SCORES)
 
 
 @pytest.mark.parametrize("shape", [(N,), (N, 1)])
@@ -277,6 +286,7 @@ def test_two_classes_with_one_score(options, shape):
     ({"focal_gamma": 1.0}, (SOFT, SCORES), "focal_gamma is for class indices alone"),
     ({"class_weight": [1, 2]}, (LABELS, SCORES), r"class_weight has shape \(2,\), but there are 4 classes"),
     ({"class_weight": {7: 2}}, (LABELS, SCORES), "class_weight has a class 7"),
+    ({"class_weight": FACTORS}, (SOFT[:, :3], SCORES), r"y has shape \(7, 3\), but raw of shape \(7, 4\)"),
     ({}, (LABELS, SCORES, WEIGHTS[:3]), "sample_weight has shape"),
     ({"groups": [3, 3]}, (RELEVANCE, LINE), f"groups add up to 6 rows, but there are {ROWS}"),
     ({"groups": SIZES}, (RELEVANCE, LINE, np.ones(3)), "sample_weight has shape"),

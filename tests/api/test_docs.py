@@ -11,9 +11,11 @@ import pytest
 from processes import ROOT
 
 import csoftmax
+from csoftmax import boosting, special
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FUNCTIONS = [name for name in csoftmax.__all__ if callable(getattr(csoftmax, name))]
+OPTIONAL = [(module, name) for module in (boosting, special) for name in module.__all__]
 
 
 def run_examples(text, name, csm, monkeypatch):
@@ -60,3 +62,8 @@ def test_pages_that_teach_have_examples(page):
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_docstrings(name, csm, monkeypatch):
     assert run_examples(inspect.getdoc(getattr(csm, name)), name, csm, monkeypatch) > 0
+
+
+@pytest.mark.parametrize("module, name", OPTIONAL)
+def test_docstrings_of_optional_modules(module, name, monkeypatch):
+    assert run_examples(inspect.getdoc(getattr(module, name)), name, csoftmax, monkeypatch) > 0

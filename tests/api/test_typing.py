@@ -48,7 +48,7 @@ def check(tmp_path):
 
 
 def test_strictly(check):
-    check("mypy", "--strict", PACKAGE / "__init__.pyi", SAMPLE)
+    check("mypy", "--strict", PACKAGE / "__init__.pyi", PACKAGE / "boosting.py", PACKAGE / "special.py", SAMPLE)
 
 
 def test_stub_agrees_with_the_package(check):

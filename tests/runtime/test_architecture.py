@@ -278,6 +278,9 @@ MODULES_KNOW = {
     "_control": {"_arrays", "_core"},
     "_linear": {"_arrays", "_core"},
     "_arrays": set(),
+    "_formulas": set(),
+    "boosting": set(),
+    "special": {"_formulas"},
 }
 
 

@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import csoftmax
+from csoftmax import special
+from csoftmax.boosting import SoftmaxObjective
 
 Float16 = NDArray[np.float16]
 Float32 = NDArray[np.float32]
@@ -71,6 +73,14 @@ assert_type(csoftmax.linear_cross_entropy(features, w, labels), Any)
 linear_loss, (dx, dw, db) = csoftmax.linear_cross_entropy(features, w, labels, return_grad=True)
 assert_type(dx, NDArray[Any])
 assert_type(db, NDArray[Any] | None)
+
+assert_type(special.softmax(x, axis=1), Float32)
+assert_type(special.log_softmax(x.astype(np.complex128)), NDArray[np.complex128])
+assert_type(special.softmax([1, 2]), Any)
+assert_type(special.logsumexp(x, b=whole, return_sign=True), Any)
+objective = SoftmaxObjective(hessian="upper", class_weight={0: 2.0})
+assert_type(objective(labels, z), tuple[Float32, Float32])
+assert_type(objective.loss(labels, z), float | tuple[str, float] | tuple[str, float, bool])
 
 assert_type(csoftmax.show_config(mode="dicts")["isas"], list[str])
 assert_type(csoftmax.get_num_threads(), int)

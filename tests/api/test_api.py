@@ -31,7 +31,8 @@ def test_public_names():
     expected = {*SIGNATURES, *APART, *CONTROL}
     assert set(csoftmax.__all__) - {"__version__"} == expected
     assert len(csoftmax.__all__) == len(set(csoftmax.__all__))
-    assert {name for name in dir(csoftmax) if not name.startswith("_")} == expected
+    optional = {"dask", "torch"}  # modules, which other tests may have imported
+    assert {name for name in dir(csoftmax) if not name.startswith("_")} - optional == expected
 
 
 @pytest.mark.parametrize("name", [*SIGNATURES, *APART])

@@ -111,7 +111,7 @@ def merged_lse(lse: Array) -> Array:
 
 
 @task
-def shard_map(x: Array, function: str, temperature: Any, lse: Array, total: Array) -> Array:
+def shard_map(x: Array, function: str, temperature: Any, lse: Array, total: Array) -> Any:
     """softmax or log_softmax of a shard, from its logsumexp and that of all."""
     y = getattr(csoftmax, function)(x, temperature=temperature)
     log_share, dead = (lse - total)[..., 0], lse[..., 0] == -np.inf
@@ -132,7 +132,7 @@ def shard_entropy(x: Array, temperature: Any) -> Array:
 
 
 @task
-def merged_entropy(sent: Array, to: Any) -> Array:
+def merged_entropy(sent: Array, to: Any) -> Any:
     """Of all classes: that of the shards, and the mean of those within them."""
     lse, within = sent[..., ::2], sent[..., 1::2]
     share = csoftmax.softmax(lse)
@@ -158,9 +158,9 @@ def shard_selected(
 
 @task
 def merged_selected(
-    sent: Array, index: Array, *starts: Array, shards: tuple[int, ...], ignore_index: int | None, to: Any
+    sent: Array, index: Array, *starts: Array, shards: tuple[int, ...], ignore_index: int | None, one: bool, to: Any
 ) -> Array:
-    check_labels(index, shards[-1], ignore_index, starts, "index")
+    check_labels(index[..., 0] if one else index, shards[-1], ignore_index, starts, "index")
     lse = sent[..., :: index.shape[-1] + 1]
     within = sent.reshape(*lse.shape, -1)[..., 1:].sum(-2)
     shard = np.searchsorted(shards[1:-1], index, side="right")
@@ -171,7 +171,7 @@ def merged_selected(
 # Losses of whole rows
 
 
-def valid(labels: Array, ignore_index: int | None, pairs: bool) -> Array:
+def valid(labels: Array, ignore_index: int | None, pairs: bool) -> Any:
     """Which rows have a class index that counts."""
     kept = np.ones(labels.shape, bool) if ignore_index is None else labels != ignore_index
     return kept.any(-1) if pairs else kept
@@ -184,7 +184,7 @@ def counted(labels: Array, weight: Any, ignore_index: int | None, pairs: bool) -
     if weight is None:
         return kept.astype(np.float64)
     known = kept & (labels >= 0) & (labels < len(weight))  # the others are refused elsewhere
-    return np.where(known, weight[np.where(known, labels, 0).astype(np.int64)], 0.0)
+    return np.asarray(np.where(known, weight[np.where(known, labels, 0).astype(np.int64)], 0.0))
 
 
 @task

@@ -6,11 +6,13 @@ The class axis comes last. Axes have numbers for dask.array.blockwise: those of 
 import operator
 from typing import Any, TypeAlias
 
-import dask.array as da
+import dask.array
 import numpy as np
 
 import csoftmax
 from csoftmax import _dask_blocks as _blocks
+
+da: Any = dask.array  # most of which has no types
 
 Array: TypeAlias = Any  # of dask, which has no types for it
 Operand: TypeAlias = tuple[Any, tuple[int, ...] | None]  # an array with the numbers of its axes; or anything, and None

@@ -9,7 +9,7 @@ import functools
 import math
 from typing import Any, TypeAlias
 
-import dask.array as da
+import dask.array
 import numpy as np
 
 from csoftmax import _dask_blocks as _blocks
@@ -29,6 +29,8 @@ from csoftmax._dask_graphs import (
     send,
     starts_of,
 )
+
+da: Any = dask.array  # most of which has no types
 
 __all__ = [
     "cross_entropy",
@@ -181,9 +183,11 @@ def selective_log_softmax(
         raise ValueError(f"index has shape {index.shape}, but x has rows of shape {x.shape[:-1]}")
     index = like_rows(index[..., None] if one else index, x)
     T, k, classes = per_row(temperature, x, "temperature"), index.shape[-1], x.shape[-1]
-    which, options = (index, (*rows, ROW)), {"softcap": softcap, "ignore_index": ignore_index}
+    which = index, (*rows, ROW)
+    options: dict[str, Any] = {"softcap": softcap, "ignore_index": ignore_index}
     sent = send(_blocks.shard_selected, 1 + k, (x, axes_of(x)), which, class_starts(x), T, options=options)
-    options = {"shards": (*starts_of(x.chunks[-1]), classes), "ignore_index": ignore_index, "to": x.dtype}
+    shards = *starts_of(x.chunks[-1]), classes
+    options = {"shards": shards, "ignore_index": ignore_index, "one": one, "to": x.dtype}
     y = blockwise(
         _blocks.merged_selected, (*rows, ROW), x.dtype, (sent, axes_of(x)), which, *row_starts(x), options=options
     )

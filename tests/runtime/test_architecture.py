@@ -282,12 +282,17 @@ MODULES_KNOW = {
     "_torch_autograd": {"_torch_linear", "_torch_ops"},
     "_torch_linear": {"_torch_ops"},
     "_torch_ops": set(),
+    "dask": {"_dask_blocks", "_dask_graphs"},
+    "_dask_graphs": {"_dask_blocks"},
+    "_dask_blocks": set(),
 }
 OTHER_PACKAGES = {
     "torch": {"torch"},
     "_torch_autograd": {"torch"},
     "_torch_linear": {"torch"},
     "_torch_ops": {"torch", "ml_dtypes"},
+    "dask": {"dask"},
+    "_dask_graphs": {"dask"},
 }
 """What optional modules need beside NumPy; nothing else may import them."""
 

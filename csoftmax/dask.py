@@ -125,7 +125,7 @@ def logsumexp(a: _Array, axis: Any = None, keepdims: bool = False, *, where: _Ar
 
 
 def softmax_entropy(
-    x: _Array, axis: int = -1, *, temperature: Any = 1.0, where: _Array | None = None, keepdims: bool = False
+    x: _Array, axis: int = -1, *, temperature: Any = 1.0, where: _Array | None = None, keepdims: bool = False,
 ) -> _Array:
     """Compute the entropy of softmax along `axis`, in nats: see `softmax`. Shards send logsumexp and entropy."""
     x, axis = logits_of(x, axis, "x")
@@ -195,22 +195,10 @@ def selective_log_softmax(
 
 
 def cross_entropy(
-    logits: _Array,
-    target: Any,
-    axis: int = -1,
-    *,
-    weight: _Array | None = None,
-    sample_weight: _Array | None = None,
-    ignore_index: int | None = -100,
-    label_smoothing: float = 0.0,
-    focal_gamma: float = 0.0,
-    z_loss: float = 0.0,
-    softcap: float | None = None,
-    temperature: Any = 1.0,
-    where: _Array | None = None,
-    reduction: str = "mean",
-    normalizer: float | None = None,
-    return_grad: bool = False,
+    logits: _Array, target: Any, axis: int = -1, *, weight: _Array | None = None, sample_weight: _Array | None = None,
+    ignore_index: int | None = -100, label_smoothing: float = 0.0, focal_gamma: float = 0.0, z_loss: float = 0.0,
+    softcap: float | None = None, temperature: Any = 1.0, where: _Array | None = None, reduction: str = "mean",
+    normalizer: float | None = None, return_grad: bool = False,
 ) -> Any:
     """Compute the softmax cross-entropy loss and, if asked, its gradient.
 
@@ -268,23 +256,10 @@ reduction, normalizer
 
 
 def linear_cross_entropy(
-    x: _Array,
-    w: _Array,
-    target: Any,
-    bias: _Array | None = None,
-    *,
-    weight: _Array | None = None,
-    sample_weight: _Array | None = None,
-    ignore_index: int | None = -100,
-    label_smoothing: float = 0.0,
-    focal_gamma: float = 0.0,
-    z_loss: float = 0.0,
-    softcap: float | None = None,
-    temperature: Any = 1.0,
-    where: _Array | None = None,
-    reduction: str = "mean",
-    normalizer: float | None = None,
-    return_grad: bool = False,
+    x: _Array, w: _Array, target: Any, bias: _Array | None = None, *, weight: _Array | None = None,
+    sample_weight: _Array | None = None, ignore_index: int | None = -100, label_smoothing: float = 0.0,
+    focal_gamma: float = 0.0, z_loss: float = 0.0, softcap: float | None = None, temperature: Any = 1.0,
+    where: _Array | None = None, reduction: str = "mean", normalizer: float | None = None, return_grad: bool = False,
 ) -> Any:
     """Compute the cross-entropy of ``x @ w.T + bias`` and, if asked, its gradients.
 

@@ -1,5 +1,6 @@
 """csoftmax.dask on worker processes beside csoftmax in one: chunks along rows and classes, memory, a killed worker."""
 
+import doctest
 import os
 import signal
 import sys
@@ -273,6 +274,11 @@ def test_empty_chunks():
     np.testing.assert_allclose(cd.softmax(x).compute(), csoftmax.softmax(logits()), rtol=1e-12)
     results = dask.compute(*cd.cross_entropy(x, labels(), return_grad=True))
     assert_near(results, csoftmax.cross_entropy(logits(), labels(), return_grad=True), np.float64)
+
+
+def test_docstrings_of_chunks():
+    result = doctest.testmod(cd)
+    assert result.failed == 0 and result.attempted > 10
 
 
 # Threads, memory, workers that die

@@ -1,5 +1,6 @@
 """csoftmax.torch beside the functions it calls: values, derivatives, layouts, and what PyTorch asks of operators."""
 
+import doctest
 import shutil
 
 import numpy as np
@@ -339,6 +340,11 @@ def test_other_devices():
     assert loss.device.type == "meta" and loss.dtype is torch.float32 and loss.shape == ()
     with pytest.raises(NotImplementedError, match="SparseCPU"):
         ct.softmax(torch.eye(3).to_sparse())
+
+
+def test_docstrings_of_tensors():
+    result = doctest.testmod(ct)
+    assert result.failed == 0 and result.attempted > 15
 
 
 def test_import_of_the_package_imports_no_neighbour():

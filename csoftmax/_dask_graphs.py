@@ -1,4 +1,4 @@
-"""The graphs of dask: which blocks go to which task of `_dask_blocks`, and what comes of the loss.
+"""The graphs of dask: which blocks go to which task of `_dask_losses`, and what comes of the loss.
 
 The class axis comes last. Axes have numbers for dask.array.blockwise: those of the rows count from 0.
 """
@@ -10,7 +10,7 @@ import dask.array
 import numpy as np
 
 import csoftmax
-from csoftmax import _dask_blocks as _blocks
+from csoftmax import _dask_losses
 
 da: Any = dask.array  # most of which has no types
 
@@ -175,7 +175,7 @@ class Loss:
             return da.from_array(np.float64(np.prod(self.logits.shape[:-1]))), ()
         weight = self.options["weight"] if self.kind == "labels" else None
         counted = blockwise(
-            _blocks.counted, self.rows, np.float64, self.target, self.whole(weight),
+            _dask_losses.counted, self.rows, np.float64, self.target, self.whole(weight),
             options={"ignore_index": self.options["ignore_index"], "pairs": self.kind == "pairs"},
         )
         return counted.sum(), ()
@@ -227,7 +227,7 @@ class Loss:
         )
         labels = NOTHING if self.kind == "probabilities" else self.target
         merged = blockwise(
-            _blocks.merged_stats, (*self.rows, ROW), np.float64, (sent, self.axes), labels,
+            _dask_losses.merged_stats, (*self.rows, ROW), np.float64, (sent, self.axes), labels,
             self.whole(weight if by_label else None), self.sample_weight, *row_starts(self.logits), new_axes={ROW: 5},
             options={"options": self.shared, "pairs": self.kind == "pairs"},
         )
@@ -243,13 +243,13 @@ class Loss:
         """The losses of rows and their gradient."""
         x = logits, self.axes
         if self.shards > 1:
-            sent, merged = self.merge(_blocks.shard_stats, [x])
+            sent, merged = self.merge(_dask_losses.shard_stats, [x])
             grad = blockwise(
-                _blocks.shard_gradient, self.axes, logits.dtype, x, *self.back(sent, merged),
+                _dask_losses.shard_gradient, self.axes, logits.dtype, x, *self.back(sent, merged),
                 options={"options": self.shared},
             )
             return merged[..., 0], grad
-        both = self.of_rows(_blocks.row_losses, [x], return_grad, self.rows)
+        both = self.of_rows(_dask_losses.row_losses, [x], return_grad, self.rows)
         if not return_grad:
             return both, None
         losses = part_of(both, self.rows, 0, self.rows, np.float64)
@@ -262,14 +262,14 @@ class Loss:
         ]
         axes = self.axes
         if self.shards > 1:
-            sent, merged = self.merge(_blocks.linear_stats, layer)
+            sent, merged = self.merge(_dask_losses.linear_stats, layer)
             losses = merged[..., 0]
             parts = blockwise(
-                _blocks.linear_gradients, axes, object, *layer, *self.back(sent, merged),
+                _dask_losses.linear_gradients, axes, object, *layer, *self.back(sent, merged),
                 options={"options": self.shared},
             )
         else:
-            parts = self.of_rows(_blocks.linear_losses, layer, return_grad, axes)
+            parts = self.of_rows(_dask_losses.linear_losses, layer, return_grad, axes)
             losses = part_of(parts, axes, 3, axes, np.float64, 1, {}, {CLASS: 1})[:, 0] if return_grad else parts
         if not return_grad:
             return losses, None
@@ -289,5 +289,5 @@ def part_of(
 ) -> Array:
     """One of the results of each task, in an array of its own; `along` is a new axis, to sum over the tasks."""
     return blockwise(
-        _blocks.part, out, dtype, (parts, axes), (number, None), (along, None), new_axes=new_axes, chunks=chunks
+        _dask_losses.part, out, dtype, (parts, axes), (number, None), (along, None), new_axes=new_axes, chunks=chunks
     )

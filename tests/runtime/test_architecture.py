@@ -283,7 +283,8 @@ MODULES_KNOW = {
     "_torch_linear": {"_torch_ops"},
     "_torch_ops": set(),
     "dask": {"_dask_blocks", "_dask_graphs"},
-    "_dask_graphs": {"_dask_blocks"},
+    "_dask_graphs": {"_dask_losses"},
+    "_dask_losses": {"_dask_blocks"},
     "_dask_blocks": set(),
 }
 OTHER_PACKAGES = {

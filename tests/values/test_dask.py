@@ -187,7 +187,7 @@ def test_cross_entropy_of_chunks(chunks, dtype):
         assert_near(result, right, dtype, (target, option))
 
 
-@every_chunking
+@pytest.mark.parametrize("chunks", [CHUNKS["rows"], CHUNKS["both"]], ids=["rows", "both"])
 def test_linear_cross_entropy_of_chunks(chunks):
     x, w, bias = generator().normal(size=(ROWS, FEATURES)), positive(CLASSES, FEATURES), positive(CLASSES)
     chunked = da.from_array(x, chunks=(chunks[0], FEATURES)), da.from_array(w, chunks=(chunks[1], FEATURES))

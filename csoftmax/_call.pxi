@@ -1,5 +1,5 @@
 # Fills a csm_call argument by argument, and runs it. An argument that is simple, an ndarray or a number, is taken as it
-# stands. Any other goes through its function of _arrays, which makes it simple or says what is wrong with it.
+# stands. Any other goes through its function of _coerce, which makes it simple or says what is wrong with it.
 
 ctypedef unsigned long long axis_set
 
@@ -12,6 +12,7 @@ ctypedef struct frame:
     int ndim, rows                                      # axes of x, and how many of them are of rows
     int[CSM_MAX_NDIM] place                             # where an axis of x stands in `shape`
     bint adjacent                                       # x is C-contiguous, its axes are in order
+    int temperature_axes                                # of temperatures of rows, in the caller's array
 
 
 cdef void open_frame(frame *f, csm_op op, csm_dtype dtype, int ndim, int nclass) noexcept nogil:
@@ -28,7 +29,7 @@ cdef void open_frame(frame *f, csm_op op, csm_dtype dtype, int ndim, int nclass)
 # ---- arrays ----
 
 cdef inline ndarray array_of(object x, object name):
-    """An ndarray that the core reads: x itself if it is one, else what _arrays makes of it."""
+    """An ndarray that the core reads: x itself if it is one, else what _coerce makes of it."""
     if cnp.PyArray_CheckExact(x) and code_of(<ndarray>x) >= 0:
         return <ndarray>x
     return array_from(x, name)
@@ -40,7 +41,7 @@ cdef ndarray array_from(object x, object name):
         a = cnp.PyArray_FROM_O(x)
         if code_of(a) >= 0:
             return a
-    return _arrays.as_array(x, name)
+    return _coerce.as_array(x, name)
 
 
 cdef inline bint is_list(object x) noexcept:
@@ -152,7 +153,7 @@ cdef int open_call(frame *f, csm_op op, ndarray x, object axis, bint several) ex
     elif axis is None and several and ndim:
         classes, nclass = (<axis_set>2 << (ndim - 1)) - 1, ndim
     else:
-        axes = _arrays.axes_of(axis, ndim) if several else _arrays.one_axis(axis, ndim)
+        axes = _coerce.axes_of(axis, ndim) if several else _coerce.one_axis(axis, ndim)
         nclass = len(axes) if ndim else 1
         for i in axes:
             classes |= <axis_set>1 << i
@@ -164,6 +165,8 @@ cdef int open_call(frame *f, csm_op op, ndarray x, object axis, bint several) ex
 
 cdef inline void lay_out(frame *f, csm_op op, ndarray x, axis_set classes, int nclass) noexcept:
     """Set shape and strides of x, both read at one moment, with the class axes behind those of the rows."""
+    cdef const cnp.npy_intp *dims = cnp.PyArray_DIMS(x)
+    cdef const cnp.npy_intp *strides = cnp.PyArray_STRIDES(x)
     cdef int code = code_of(x), ndim = cnp.PyArray_NDIM(x), i, k, row = 0, last = ndim - nclass if ndim else 0
     cdef Py_ssize_t *stride = f.stride[0]
     open_frame(f, op, CSM_F64 if code == CSM_F64 or code > CSM_BF16 else CSM_F32, last, nclass)
@@ -178,12 +181,25 @@ cdef inline void lay_out(frame *f, csm_op op, ndarray x, axis_set classes, int n
             k = row
             row += 1
         f.place[i] = k
-        f.shape[k] = cnp.PyArray_DIM(x, i)
-        stride[k] = cnp.PyArray_STRIDE(x, i)
+        f.shape[k] = dims[i]
+        stride[k] = strides[i]
     f.call.x.data = cnp.PyArray_DATA(x)
     f.call.x.dtype = <csm_dtype>code
     f.call.x.swapped = not cnp.PyArray_ISNOTSWAPPED(x)
     f.call.x.stride = stride
+
+
+cdef int take_second(frame *f, ndarray x, ndarray g, object x_name, object name) except -1:
+    """Set the second array, which has x's shape; the type number of results, which is that of both."""
+    cdef int kind = floating_type(x)
+    if cnp.PyArray_TYPE(x) != cnp.PyArray_TYPE(g):
+        common = _coerce.common_dtype(x, g, name, x_name)
+        kind = (<cnp.dtype>common).num
+        f.call.dtype = CSM_F64 if _coerce.is_wide(common) else CSM_F32
+    if not same_shape(f, g) or not put_whole(f, &f.call.g, g):
+        shapes = f"{x_name} has shape {x_shape(f)} and {name} has shape {(<object>g).shape}"
+        raise ValueError(f"{shapes}: they must be equal")
+    return kind
 
 
 cdef inline int take_dtype(frame *f, object dtype, ndarray x) except -1:
@@ -207,7 +223,7 @@ cdef inline void flatten(frame *f, ndarray x) noexcept:
 
 
 cdef int take_given_dtype(frame *f, object dtype, int kind) except -1:
-    wide, result = _arrays.result_dtype(dtype, cnp.PyArray_DescrFromType(kind))
+    wide, result = _coerce.result_dtype(dtype, cnp.PyArray_DescrFromType(kind))
     f.call.dtype = CSM_F64 if wide else CSM_F32
     return (<cnp.dtype>result).num
 
@@ -226,10 +242,10 @@ cdef inline bint is_number(object a, double *v) noexcept:
     return not overflow
 
 
-cdef inline double positive(object a) noexcept:
-    """A positive finite number; 0 for anything else."""
-    cdef double v
-    return v if is_number(a, &v) and v > 0 and isfinite(v) else 0
+cdef inline int take_number(double *to, object a, object name) except -1:
+    if not is_number(a, to):
+        to[0] = _coerce.as_number(a, name)
+    return 0
 
 
 cdef ndarray doubles(object v, object name, int flags):
@@ -240,41 +256,24 @@ cdef ndarray doubles(object v, object name, int flags):
     )
 
 
-cdef bint are_positive(ndarray t) noexcept:
-    """Whether these float64 numbers, adjacent in memory, are all positive and finite."""
-    cdef const double *v = <const double *>cnp.PyArray_DATA(t)
-    cdef Py_ssize_t i
-    cdef bint good = cnp.PyArray_IS_C_CONTIGUOUS(t)
-    if good:
-        for i in range(cnp.PyArray_SIZE(t)):
-            good &= 0 < v[i] < INFINITY
-    return good
-
-
 cdef inline ndarray take_temperature(frame *f, object temperature):
     """Set the temperature. An array of them is returned, to be kept for the call."""
-    f.call.temperature = positive(temperature)
-    if f.call.temperature:
-        return None
-    return take_temperatures(f, temperature)
+    return None if is_number(temperature, &f.call.temperature) else take_temperatures(f, temperature)
 
 
 cdef ndarray take_temperatures(frame *f, object temperature):
     cdef ndarray t
-    if not isinstance(temperature, int):
-        t = doubles(temperature, "temperature", 0)
-        if are_positive(t):
-            if cnp.PyArray_NDIM(t) == 0:
-                f.call.temperature = (<const double *>cnp.PyArray_DATA(t))[0]
-                return None
-            if put_rows(f, &f.call.temperatures, t):
-                return t
-    given = _arrays.temperature_for(temperature, rows_shape(f))
-    if not isinstance(given, ndarray):
-        f.call.temperature = given
+    f.call.temperature = 1
+    if isinstance(temperature, int):                    # of any size
+        take_number(&f.call.temperature, temperature, "temperature")
         return None
-    t = given
+    t = doubles(temperature, "temperature", 0)
+    f.temperature_axes = cnp.PyArray_NDIM(t)
+    if f.temperature_axes == 0:
+        f.call.temperature = (<const double *>cnp.PyArray_DATA(t))[0]
+        return None
     if not put_rows(f, &f.call.temperatures, t):
+        _coerce.over_rows(t, rows_shape(f), "temperature")
         changed("temperature")
     return t
 
@@ -289,10 +288,10 @@ cdef ndarray take_mask(frame *f, object where):
     if cnp.PyArray_CheckExact(where) and code_of(<ndarray>where) == CSM_BOOL:
         mask = where
     else:
-        mask = _arrays.as_mask(where)
+        mask = _coerce.as_mask(where)
     if not put_whole(f, &f.call.where, mask):
         shape = x_shape(f)
-        _arrays.broadcast(mask, shape, "where", f"the array it masks has shape {shape}")
+        _coerce.broadcast(mask, shape, "where", f"the array it masks has shape {shape}")
         changed("where")
     return mask
 
@@ -306,7 +305,7 @@ cdef ndarray take_weights(frame *f, object weight):
     cdef ndarray w
     w = doubles(weight, "sample_weight", 0)
     if not put_rows(f, &f.call.sample_weight, w):
-        _arrays.over_rows(w, rows_shape(f), "sample_weight")
+        _coerce.over_rows(w, rows_shape(f), "sample_weight")
         changed("sample_weight")
     return w
 
@@ -324,13 +323,8 @@ cdef int set_ignored(csm_call *c, ignore_index) except -1:
     return 0
 
 
-cdef ignored_label(const csm_call *c):
-    """The index that rows are ignored for, None if there is none."""
-    return c.ignore_index + (2**64 if c.ignores == 2 else 0) if c.ignores else None
-
-
 cdef inline ndarray labels_of(object a, object name):
-    """Class indices: `a` itself if it is an ndarray of them that the core reads, else what _arrays makes of it."""
+    """Class indices: `a` itself if it is an ndarray of them that the core reads, else what _coerce makes of it."""
     if cnp.PyArray_CheckExact(a) and (code_of(<ndarray>a) >= CSM_I8 or 0 <= code_of(<ndarray>a) <= CSM_F64):
         return <ndarray>a
     return labels_from(a, name)
@@ -342,7 +336,7 @@ cdef ndarray labels_from(object a, object name):
         labels = cnp.PyArray_FROM_O(a)
         if code_of(labels) >= CSM_I8:
             return labels
-    return _arrays.as_labels(a, name)
+    return _coerce.as_labels(a, name)
 
 
 cdef object take_target(frame *f, object target, object ignore_index, object name, object x_name):
@@ -351,12 +345,14 @@ cdef object take_target(frame *f, object target, object ignore_index, object nam
     Returns what is to be kept for the call.
     """
     cdef ndarray a
+    if ignore_index is not None and type(ignore_index) is not int:
+        ignore_index = _coerce.as_index(ignore_index, "ignore_index")
     if isinstance(target, tuple):
         return take_pair(f, target, ignore_index)
     if cnp.PyArray_CheckExact(target):
         a = <ndarray>target
     else:
-        a = cnp.PyArray_FROM_O(target) if is_list(target) else _arrays.plain(target, name)
+        a = cnp.PyArray_FROM_O(target) if is_list(target) else _coerce.plain(target, name)
     if cnp.PyArray_NDIM(a) == f.rows:
         set_ignored(&f.call, ignore_index)
         a = labels_of(a, name)
@@ -364,11 +360,11 @@ cdef object take_target(frame *f, object target, object ignore_index, object nam
             return a
     elif same_shape(f, a):
         if ignore_index is not None and ignore_index != -100:
-            _arrays.refuse_ignored(ignore_index)
+            raise ValueError(f"ignore_index={ignore_index!r} has no meaning for target probabilities")
         a = array_of(a, name)
         if put_whole(f, &f.call.g, a):
             return a
-    _arrays.refuse_target(a, name, x_shape(f), rows_shape(f), x_name)
+    _coerce.refuse_target(a, name, x_shape(f), rows_shape(f), x_name)
     changed(name)
 
 
@@ -378,7 +374,7 @@ cdef tuple take_pair(frame *f, tuple pair, object ignore_index):
     if len(pair) == 2:
         index, prob = labels_of(pair[0], "target[0]"), doubles(pair[1], "target[1]", 0)
     if not put_pair(f, index, prob):
-        index, prob, ignore_index = _arrays.as_pair(pair, x_shape(f), rows_shape(f), ignore_index)
+        index, prob, ignore_index = _coerce.as_pair(pair, x_shape(f), rows_shape(f), ignore_index)
         if not put_pair(f, index, prob):
             changed("target")
     set_ignored(&f.call, ignore_index)
@@ -437,37 +433,59 @@ cdef inline bint may_hold(object out, ndarray x, int kind) noexcept:
     )
 
 
+cdef inline ndarray place_like(frame *f, csm_array *to, object out, int kind, ndarray x, ndarray g, ndarray a,
+                               ndarray b, ndarray c, ndarray d, object name):
+    """Point `to` at an array for a result of x's shape, and return it: `out` where that can be written as it stands.
+
+    It may lie like x or g, and shares no memory with a, b, c and d. `finish` makes of it what the caller gets.
+    """
+    cdef ndarray y
+    if out is None:
+        return new_like(f, to, x, kind)
+    if (
+        may_hold(out, x, kind) and (g is None or may_hold(out, g, kind))
+        and apart(out, a) and apart(out, b) and apart(out, c) and apart(out, d)
+    ):
+        y = out
+    else:
+        dtype = cnp.PyArray_DescrFromType(kind)
+        y = _coerce.target_for(out, x_shape(f), dtype, x, (x,) if g is None else (x, g), (a, b, c, d), name)
+    if not put_whole(f, to, y):
+        changed(name)
+    return y
+
+
 cdef inline ndarray new_like(frame *f, csm_array *to, ndarray x, int kind):
     """Point `to` at a new native array of the shape and memory order of x, and return it."""
     cdef ndarray y
     if f.adjacent and kind == cnp.PyArray_TYPE(x):      # laid out like x
-        y = cnp.PyArray_EMPTY(f.ndim, <cnp.npy_intp *>f.shape, kind, 0)
+        y = cnp.PyArray_SimpleNew(f.ndim, <cnp.npy_intp *>f.shape, kind)
         to[0] = f.call.x
         to.data, to.swapped = cnp.PyArray_DATA(y), 0
         return y
-    return new_in_order(f, to, x, kind)
-
-
-cdef ndarray new_in_order(frame *f, csm_array *to, ndarray x, int kind):
-    cdef ndarray y = np.empty_like(x, dtype=cnp.PyArray_DescrFromType(kind))
+    y = np.empty_like(x, dtype=cnp.PyArray_DescrFromType(kind))
     if not put_whole(f, to, y):
         changed("an array")
     return y
 
 
-cdef object target_for(object out, tuple shape, int kind, ndarray like, tuple inputs, tuple others, name="out"):
-    """Where to compute a result that `out` does not take as it stands: a Target of _arrays.
+cdef inline ndarray place(object out, int kind, int ndim, const Py_ssize_t *shape, ndarray a, ndarray b, ndarray c):
+    """An array for a result of a shape, as place_like finds one; new, it is in C order."""
+    if out is None:
+        return cnp.PyArray_SimpleNew(ndim, <cnp.npy_intp *>shape, kind)
+    if fits(out, kind, ndim, shape) and apart(out, a) and apart(out, b) and apart(out, c):
+        return out
+    dtype = cnp.PyArray_DescrFromType(kind)
+    return _coerce.target_for(out, tuple([shape[i] for i in range(ndim)]), dtype, None, (), (a, b, c))
 
-    It may be computed over one of `inputs`, if that lies like it, and never over one of `others`.
-    """
-    return _arrays.target_for(out, shape, cnp.PyArray_DescrFromType(kind), like, inputs, others, name)
 
-
-cdef inline object finish(ndarray result, object out, object target):
-    """What the caller gets: what the Target makes of it, or `out`, or the result, a scalar if it is 0-d."""
-    if target is not None:
-        return target.finish()
-    return out if out is not None else result if cnp.PyArray_NDIM(result) else result[()]
+cdef inline object finish(ndarray result, object out):
+    """What the caller gets: a new result, a scalar if it is 0-d; or `out`, with what was computed elsewhere."""
+    if out is None:
+        return result if cnp.PyArray_NDIM(result) else result[()]
+    if cnp.PyArray_DATA(<ndarray>out) != cnp.PyArray_DATA(result):
+        _coerce.copy(result, out)
+    return out
 
 
 # ---- the run ----
@@ -476,21 +494,16 @@ cdef int poll() noexcept with gil:
     return PyErr_CheckSignals()
 
 
-cdef inline Py_ssize_t many(Py_ssize_t a, Py_ssize_t b) noexcept:
-    """a b, or as good as that for a comparison with GIL_ELEMENTS: it does not overflow."""
-    return min(a, GIL_ELEMENTS) * min(b, GIL_ELEMENTS)
-
-
 cdef inline bint is_long(const csm_call *c) noexcept:
     """Whether the call takes so long that the GIL is released: by its numbers and those of its labels."""
-    cdef Py_ssize_t rows = 1, numbers
+    cdef double numbers = 1                             # of which no product overflows
     cdef int i
-    for i in range(c.ndim):
-        rows = many(rows, c.shape[i])
-    numbers = rows
     for i in range(c.ndim, c.ndim + c.nclass):
-        numbers = many(numbers, c.shape[i])
-    return numbers + many(rows, c.slots) >= GIL_ELEMENTS
+        numbers *= c.shape[i]
+    numbers += c.slots
+    for i in range(c.ndim):
+        numbers *= c.shape[i]
+    return numbers >= GIL_ELEMENTS
 
 
 cdef inline int go(frame *f, object name) except -1:
@@ -505,12 +518,22 @@ cdef inline int go(frame *f, object name) except -1:
     return 0 if status == CSM_OK else fail(f, status, name)
 
 
+cdef int check(frame *f, Py_ssize_t *label, object name) except -1:
+    """Raise what a run of the call would raise; the labels go to `label`, unless that is NULL."""
+    cdef csm_status status = csm_check(&f.call, label)
+    return 0 if status == CSM_OK else fail(f, status, name)
+
+
 cdef int fail(frame *f, csm_status status, object name) except -1:
     cdef csm_call *c = &f.call
     if status == CSM_INTERRUPTED:
         return -1
     if status == CSM_NO_MEMORY:
         raise MemoryError("no memory for scratch space")
+    if status == CSM_BAD_OPTION:
+        rows = tuple([c.shape[i] for i in range(c.ndim)])
+        axes = slice(f.rows - f.temperature_axes, f.rows)
+        raise _coerce.option_error(c.bad_option.decode(), c.range.decode(), c.bad_value, c.bad_row, rows, axes)
     shape = rows_shape(f) + ((c.slots,) if c.slots else ())
     is_float = c.target.dtype <= CSM_F64
-    raise _arrays.label_error(name, shape, c.bad_row, c.bad_label, is_float, status == CSM_FRACTION, c.shape[c.ndim])
+    raise _coerce.label_error(name, shape, c.bad_row, c.bad_label, is_float, status == CSM_FRACTION, c.shape[c.ndim])

@@ -218,6 +218,8 @@ csm_status csm_take_rows(plan *p)
         if (p->slots > 1 && c->op != CSM_SELECTIVE)
             count_rows(p);
     }
+    if ((status = csm_check_normalizer(c, g->valid)) != CSM_OK)
+        return status;
     if (g->valid < p->count && c->op != CSM_SELECTIVE)     /* there each label has a result of its own */
         g->ignored = g->label;
     g->divisor = csm_divisor_of(p);
@@ -235,6 +237,20 @@ csm_status csm_take_rows(plan *p)
         g->result = fit ? c->r.data : plan_alloc(p, csm_times(p->count, p->results), csm_itemsize(dtype));
         status = g->result ? status : CSM_NO_MEMORY;
     }
+    return status;
+}
+
+csm_status csm_check(csm_call *c, ptrdiff_t *label)
+{
+    const csm_fpenv env = csm_fpenv_enter();
+    csm_status status = csm_check_options(c);
+    if (status == CSM_OK && label) {
+        plan p;
+        csm_make_plan(&p, c);       /* keeps the order of axes along which x stands still */
+        p.per_row.label = label;
+        status = take_labels(&p);
+    }
+    csm_fpenv_leave(env);
     return status;
 }
 

@@ -1,7 +1,7 @@
 """The public functions over the C core: arrays become pointers, sizes and dtype codes; status codes become exceptions.
 
-`_call.pxi` fills a csm_call argument by argument and runs it. `_maps.pxi`, `_derivatives.pxi` and `_losses.pxi` hold
-the public functions, `_typed.pxi` the loops for other Cython packages.
+`_maps.pxi`, `_derivatives.pxi` and `_losses.pxi` hold the public functions, `_typed.pxi` the loops for other Cython
+packages. `_arguments.pxi` takes arguments into a csm_call, which `_call.pxi` runs; `_results.pxi` places the results.
 """
 
 import math
@@ -74,6 +74,8 @@ cdef inline int code_of(ndarray a) noexcept:
 
 
 include "_call.pxi"
+include "_arguments.pxi"
+include "_results.pxi"
 include "_maps.pxi"
 include "_derivatives.pxi"
 include "_losses.pxi"

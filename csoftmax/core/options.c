@@ -20,8 +20,8 @@ static csm_status check_temperature(csm_call *c, double value, ptrdiff_t row)
     return is_positive(value) ? CSM_OK : refuse(c, "temperature", "positive and finite", value, row);
 }
 
-/* Temperatures of rows, in C order; along an axis on which they stand still one is enough. */
-static csm_status check_temperatures(csm_call *c)
+/* In C order; along an axis on which they stand still one is enough. */
+csm_status csm_check_temperatures(csm_call *c)
 {
     const csm_array *t = &c->temperatures;
     const int outer = c->ndim ? c->ndim - 1 : 0;
@@ -61,9 +61,7 @@ csm_status csm_check_options(csm_call *c)
         return refuse(c, "normalizer", "finite and not 0", c->normalizer, -1);
     if (!is_not_negative(c->hessian_floor))
         return refuse(c, "hessian_floor", "finite and not negative", c->hessian_floor, -1);
-    if (check_focal_gamma(c) != CSM_OK)
-        return CSM_BAD_OPTION;
-    return c->temperatures.data ? check_temperatures(c) : CSM_OK;
+    return check_focal_gamma(c);
 }
 
 csm_status csm_check_normalizer(csm_call *c, ptrdiff_t valid)

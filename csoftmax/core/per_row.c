@@ -200,7 +200,9 @@ csm_status csm_take_rows(plan *p)
     csm_call *c = p->call;
     row_data *g = &p->per_row;
     const ptrdiff_t size = csm_itemsize(c->dtype), labels = csm_times(p->count, p->slots);
-    csm_status status = CSM_OK;
+    csm_status status = c->temperatures.data ? csm_check_temperatures(c) : CSM_OK;
+    if (status != CSM_OK)
+        return status;
     g->valid = p->count;
     g->weight_scale = 1;
     if (c->weight.data && (status = take_weights(p)) != CSM_OK)
@@ -244,6 +246,8 @@ csm_status csm_check(csm_call *c, ptrdiff_t *label)
 {
     const csm_fpenv env = csm_fpenv_enter();
     csm_status status = csm_check_options(c);
+    if (status == CSM_OK && c->temperatures.data)
+        status = csm_check_temperatures(c);
     if (status == CSM_OK && label) {
         plan p;
         csm_make_plan(&p, c);       /* keeps the order of axes along which x stands still */

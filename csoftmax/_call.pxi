@@ -1,5 +1,4 @@
-# Fills a csm_call argument by argument, and runs it. An argument that is simple, an ndarray or a number, is taken as it
-# stands. Any other goes through its function of _arrays, which makes it simple or says what is wrong with it.
+# A csm_call with room for shape and strides: arrays are put into it, and it is run.
 
 ctypedef unsigned long long axis_set
 
@@ -12,6 +11,7 @@ ctypedef struct frame:
     int ndim, rows                                      # axes of x, and how many of them are of rows
     int[CSM_MAX_NDIM] place                             # where an axis of x stands in `shape`
     bint adjacent                                       # x is C-contiguous, its axes are in order
+    int temperature_axes                                # of temperatures of rows, in the caller's array
 
 
 cdef void open_frame(frame *f, csm_op op, csm_dtype dtype, int ndim, int nclass) noexcept nogil:
@@ -26,32 +26,6 @@ cdef void open_frame(frame *f, csm_op op, csm_dtype dtype, int ndim, int nclass)
 
 
 # ---- arrays ----
-
-cdef inline ndarray array_of(object x, object name):
-    """An ndarray that the core reads: x itself if it is one, else what _arrays makes of it."""
-    if cnp.PyArray_CheckExact(x) and code_of(<ndarray>x) >= 0:
-        return <ndarray>x
-    return array_from(x, name)
-
-
-cdef ndarray array_from(object x, object name):
-    cdef ndarray a
-    if is_list(x):
-        a = cnp.PyArray_FROM_O(x)
-        if code_of(a) >= 0:
-            return a
-    return _arrays.as_array(x, name)
-
-
-cdef inline bint is_list(object x) noexcept:
-    """A list or a number of Python, which carries no mask and no dtype."""
-    return type(x) is list or type(x) is float or type(x) is int
-
-
-cdef inline int floating_type(ndarray x) noexcept:
-    """The type number of results from x: float64 for integers and bool."""
-    return cnp.PyArray_TYPE(x) if code_of(x) <= CSM_BF16 else cnp.NPY_FLOAT64
-
 
 cdef int[CSM_MAX_NDIM + 1] in_order
 for _i in range(CSM_MAX_NDIM + 1):
@@ -130,367 +104,22 @@ cdef int changed(name) except -1:
     raise ValueError(f"{name} was given another shape during the call")
 
 
-# ---- the first array, its axes and its dtype ----
-
-cdef inline int axis_of(object axis, int ndim) noexcept:
-    """A valid int axis as a non-negative number, else -1."""
-    cdef long long k
-    cdef int overflow
-    if type(axis) is not int:
-        return -1
-    k = PyLong_AsLongLongAndOverflow(axis, &overflow)
-    return -1 if overflow else <int>(k + ndim if -ndim <= k < 0 else k if 0 <= k < ndim else -1)
-
-
-cdef int open_call(frame *f, csm_op op, ndarray x, object axis, bint several) except -1:
-    """Begin a call on x, with one class axis or, if there may be `several`, with those of a tuple or all."""
-    cdef int i, ndim = cnp.PyArray_NDIM(x), nclass = 1
-    cdef axis_set classes = 0
-    i = axis_of(axis, ndim)
-    if i >= 0:
-        classes = <axis_set>1 << i
-    elif axis is None and several and ndim:
-        classes, nclass = (<axis_set>2 << (ndim - 1)) - 1, ndim
-    else:
-        axes = _arrays.axes_of(axis, ndim) if several else _arrays.one_axis(axis, ndim)
-        nclass = len(axes) if ndim else 1
-        for i in axes:
-            classes |= <axis_set>1 << i
-        if cnp.PyArray_NDIM(x) != ndim or code_of(x) < 0:
-            changed("the array")
-    lay_out(f, op, x, classes, nclass)
-    return 0
-
-
-cdef inline void lay_out(frame *f, csm_op op, ndarray x, axis_set classes, int nclass) noexcept:
-    """Set shape and strides of x, both read at one moment, with the class axes behind those of the rows."""
-    cdef int code = code_of(x), ndim = cnp.PyArray_NDIM(x), i, k, row = 0, last = ndim - nclass if ndim else 0
-    cdef Py_ssize_t *stride = f.stride[0]
-    open_frame(f, op, CSM_F64 if code == CSM_F64 or code > CSM_BF16 else CSM_F32, last, nclass)
-    f.ndim, f.arrays = ndim, 1
-    f.adjacent = cnp.PyArray_IS_C_CONTIGUOUS(x) and (nclass == ndim or classes >> last == (<axis_set>1 << nclass) - 1)
-    f.shape[0], stride[0] = 1, 0                        # of a number
-    for i in range(ndim):
-        if classes >> i & 1:
-            k = last
-            last += 1
-        else:
-            k = row
-            row += 1
-        f.place[i] = k
-        f.shape[k] = cnp.PyArray_DIM(x, i)
-        stride[k] = cnp.PyArray_STRIDE(x, i)
-    f.call.x.data = cnp.PyArray_DATA(x)
-    f.call.x.dtype = <csm_dtype>code
-    f.call.x.swapped = not cnp.PyArray_ISNOTSWAPPED(x)
-    f.call.x.stride = stride
-
-
-cdef inline int take_dtype(frame *f, object dtype, ndarray x) except -1:
-    """The type number of the result for an argument `dtype`; sets what the core computes in."""
-    return floating_type(x) if dtype is None else take_given_dtype(f, dtype, floating_type(x))
-
-
-cdef inline int real_type(frame *f) noexcept:
-    """The type number of what the core computes in."""
-    return cnp.NPY_FLOAT64 if f.call.dtype == CSM_F64 else cnp.NPY_FLOAT32
-
-
-cdef inline void flatten(frame *f, ndarray x) noexcept:
-    """Make one class axis of all axes of an array in C order, after which nothing else can be put whole."""
-    cdef int i
-    if f.rows == 0 and f.adjacent:
-        for i in range(1, f.ndim):
-            f.shape[0] *= f.shape[i]
-        f.stride[0][0] = cnp.PyArray_ITEMSIZE(x)
-        f.call.nclass = 1
-
-
-cdef int take_given_dtype(frame *f, object dtype, int kind) except -1:
-    wide, result = _arrays.result_dtype(dtype, cnp.PyArray_DescrFromType(kind))
-    f.call.dtype = CSM_F64 if wide else CSM_F32
-    return (<cnp.dtype>result).num
-
-
-# ---- numbers, temperatures, masks and weights ----
-
-cdef inline bint is_number(object a, double *v) noexcept:
-    """A float, float64 among them, or an int of at most 64 bits; its value goes to `v`."""
-    cdef int overflow = 0
-    if isinstance(a, float):
-        v[0] = PyFloat_AS_DOUBLE(a)
-        return True
-    if type(a) is not int:
-        return False
-    v[0] = <double>PyLong_AsLongLongAndOverflow(a, &overflow)
-    return not overflow
-
-
-cdef inline double positive(object a) noexcept:
-    """A positive finite number; 0 for anything else."""
-    cdef double v
-    return v if is_number(a, &v) and v > 0 and isfinite(v) else 0
-
-
-cdef ndarray doubles(object v, object name, int flags):
-    """Real numbers as an array of native aligned float64 with more `flags`."""
-    return cnp.PyArray_FROMANY(
-        array_of(v, name), cnp.NPY_FLOAT64, 0, 0,
-        flags | cnp.NPY_ARRAY_ALIGNED | cnp.NPY_ARRAY_NOTSWAPPED | cnp.NPY_ARRAY_FORCECAST
-    )
-
-
-cdef bint are_positive(ndarray t) noexcept:
-    """Whether these float64 numbers, adjacent in memory, are all positive and finite."""
-    cdef const double *v = <const double *>cnp.PyArray_DATA(t)
-    cdef Py_ssize_t i
-    cdef bint good = cnp.PyArray_IS_C_CONTIGUOUS(t)
-    if good:
-        for i in range(cnp.PyArray_SIZE(t)):
-            good &= 0 < v[i] < INFINITY
-    return good
-
-
-cdef inline ndarray take_temperature(frame *f, object temperature):
-    """Set the temperature. An array of them is returned, to be kept for the call."""
-    f.call.temperature = positive(temperature)
-    if f.call.temperature:
-        return None
-    return take_temperatures(f, temperature)
-
-
-cdef ndarray take_temperatures(frame *f, object temperature):
-    cdef ndarray t
-    if not isinstance(temperature, int):
-        t = doubles(temperature, "temperature", 0)
-        if are_positive(t):
-            if cnp.PyArray_NDIM(t) == 0:
-                f.call.temperature = (<const double *>cnp.PyArray_DATA(t))[0]
-                return None
-            if put_rows(f, &f.call.temperatures, t):
-                return t
-    given = _arrays.temperature_for(temperature, rows_shape(f))
-    if not isinstance(given, ndarray):
-        f.call.temperature = given
-        return None
-    t = given
-    if not put_rows(f, &f.call.temperatures, t):
-        changed("temperature")
-    return t
-
-
-cdef inline ndarray take_where(frame *f, object where):
-    """Set the mask, and return it, to be kept for the call."""
-    return None if where is None else take_mask(f, where)
-
-
-cdef ndarray take_mask(frame *f, object where):
-    cdef ndarray mask
-    if cnp.PyArray_CheckExact(where) and code_of(<ndarray>where) == CSM_BOOL:
-        mask = where
-    else:
-        mask = _arrays.as_mask(where)
-    if not put_whole(f, &f.call.where, mask):
-        shape = x_shape(f)
-        _arrays.broadcast(mask, shape, "where", f"the array it masks has shape {shape}")
-        changed("where")
-    return mask
-
-
-cdef inline ndarray take_sample_weight(frame *f, object weight):
-    """Set the weights of the rows, and return them, to be kept for the call."""
-    return None if weight is None else take_weights(f, weight)
-
-
-cdef ndarray take_weights(frame *f, object weight):
-    cdef ndarray w
-    w = doubles(weight, "sample_weight", 0)
-    if not put_rows(f, &f.call.sample_weight, w):
-        _arrays.over_rows(w, rows_shape(f), "sample_weight")
-        changed("sample_weight")
-    return w
-
-
-# ---- targets ----
-
-cdef int set_ignored(csm_call *c, ignore_index) except -1:
-    """Labels equal to an int are ignored; None: no label is."""
-    cdef int overflow
-    if ignore_index is not None:
-        c.ignore_index = PyLong_AsLongLongAndOverflow(ignore_index, &overflow)
-        c.ignores = not overflow
-        if overflow > 0 and ignore_index < 2**64:     # no label is beyond
-            c.ignores, c.ignore_index = 2, <long long>(ignore_index - 2**64)
-    return 0
-
-
-cdef ignored_label(const csm_call *c):
-    """The index that rows are ignored for, None if there is none."""
-    return c.ignore_index + (2**64 if c.ignores == 2 else 0) if c.ignores else None
-
-
-cdef inline ndarray labels_of(object a, object name):
-    """Class indices: `a` itself if it is an ndarray of them that the core reads, else what _arrays makes of it."""
-    if cnp.PyArray_CheckExact(a) and (code_of(<ndarray>a) >= CSM_I8 or 0 <= code_of(<ndarray>a) <= CSM_F64):
-        return <ndarray>a
-    return labels_from(a, name)
-
-
-cdef ndarray labels_from(object a, object name):
-    cdef ndarray labels
-    if is_list(a):
-        labels = cnp.PyArray_FROM_O(a)
-        if code_of(labels) >= CSM_I8:
-            return labels
-    return _arrays.as_labels(a, name)
-
-
-cdef object take_target(frame *f, object target, object ignore_index, object name, object x_name):
-    """Set what the loss is of: labels of the rows, probabilities shaped like x, or a pair (index, prob).
-
-    Returns what is to be kept for the call.
-    """
-    cdef ndarray a
-    if isinstance(target, tuple):
-        return take_pair(f, target, ignore_index)
-    if cnp.PyArray_CheckExact(target):
-        a = <ndarray>target
-    else:
-        a = cnp.PyArray_FROM_O(target) if is_list(target) else _arrays.plain(target, name)
-    if cnp.PyArray_NDIM(a) == f.rows:
-        set_ignored(&f.call, ignore_index)
-        a = labels_of(a, name)
-        if put_rows(f, &f.call.target, a):
-            return a
-    elif same_shape(f, a):
-        if ignore_index is not None and ignore_index != -100:
-            _arrays.refuse_ignored(ignore_index)
-        a = array_of(a, name)
-        if put_whole(f, &f.call.g, a):
-            return a
-    _arrays.refuse_target(a, name, x_shape(f), rows_shape(f), x_name)
-    changed(name)
-
-
-cdef tuple take_pair(frame *f, tuple pair, object ignore_index):
-    """Set labels in slots, and the probability of each."""
-    cdef ndarray index = None, prob = None
-    if len(pair) == 2:
-        index, prob = labels_of(pair[0], "target[0]"), doubles(pair[1], "target[1]", 0)
-    if not put_pair(f, index, prob):
-        index, prob, ignore_index = _arrays.as_pair(pair, x_shape(f), rows_shape(f), ignore_index)
-        if not put_pair(f, index, prob):
-            changed("target")
-    set_ignored(&f.call, ignore_index)
-    return index, prob
-
-
-cdef bint put_pair(frame *f, ndarray index, ndarray prob) noexcept:
-    """Point the call at a pair of equally many slots, at least one."""
-    cdef int n = f.rows
-    if index is None or cnp.PyArray_NDIM(index) != n + 1 or cnp.PyArray_NDIM(prob) != n + 1:
-        return False
-    f.call.slots = cnp.PyArray_DIM(index, n)
-    if f.call.slots == 0 or cnp.PyArray_DIM(prob, n) != f.call.slots:
-        return False
-    return put_slots(f, &f.call.target, index) and put_slots(f, &f.call.prob, prob)
-
-
-# ---- results ----
-
-cdef inline bint apart(ndarray x, ndarray y) noexcept:
-    """Both are C-contiguous, and share no memory; or y is None."""
-    cdef char *a
-    cdef char *b
-    if y is None:
-        return True
-    if not (cnp.PyArray_IS_C_CONTIGUOUS(x) and cnp.PyArray_IS_C_CONTIGUOUS(y)):
-        return False
-    a, b = cnp.PyArray_BYTES(x), cnp.PyArray_BYTES(y)
-    return a + cnp.PyArray_NBYTES(x) <= b or b + cnp.PyArray_NBYTES(y) <= a
-
-
-cdef inline bint fits(object out, int kind, int ndim, const Py_ssize_t *shape) noexcept:
-    """Whether a result of a type and shape can be computed in `out` as it stands: a C-contiguous array of both."""
-    cdef int i
-    if not cnp.PyArray_CheckExact(out):
-        return False
-    if (
-        cnp.PyArray_TYPE(<ndarray>out) != kind or cnp.PyArray_NDIM(<ndarray>out) != ndim
-        or not cnp.PyArray_ISWRITEABLE(<ndarray>out) or not cnp.PyArray_IS_C_CONTIGUOUS(<ndarray>out)
-    ):
-        return False
-    for i in range(ndim):
-        if cnp.PyArray_DIM(<ndarray>out, i) != shape[i]:
-            return False
-    return True
-
-
-cdef inline bint may_hold(object out, ndarray x, int kind) noexcept:
-    """Whether a result of a type and of x's shape can be computed in `out`: it is x again, or apart from it."""
-    cdef const Py_ssize_t *shape = <const Py_ssize_t *>cnp.PyArray_DIMS(x)
-    if not cnp.PyArray_IS_C_CONTIGUOUS(x) or not fits(out, kind, cnp.PyArray_NDIM(x), shape):
-        return False
-    return apart(out, x) or (
-        cnp.PyArray_DATA(<ndarray>out) == cnp.PyArray_DATA(x)
-        and cnp.PyArray_NBYTES(<ndarray>out) == cnp.PyArray_NBYTES(x)
-    )
-
-
-cdef inline ndarray new_like(frame *f, csm_array *to, ndarray x, int kind):
-    """Point `to` at a new native array of the shape and memory order of x, and return it."""
-    cdef ndarray y
-    if f.adjacent and kind == cnp.PyArray_TYPE(x):      # laid out like x
-        y = cnp.PyArray_EMPTY(f.ndim, <cnp.npy_intp *>f.shape, kind, 0)
-        to[0] = f.call.x
-        to.data, to.swapped = cnp.PyArray_DATA(y), 0
-        return y
-    return new_in_order(f, to, x, kind)
-
-
-cdef ndarray new_in_order(frame *f, csm_array *to, ndarray x, int kind):
-    cdef ndarray y = np.empty_like(x, dtype=cnp.PyArray_DescrFromType(kind))
-    if not put_whole(f, to, y):
-        changed("an array")
-    return y
-
-
-cdef object target_for(object out, tuple shape, int kind, ndarray like, tuple inputs, tuple others, name="out"):
-    """Where to compute a result that `out` does not take as it stands: a Target of _arrays.
-
-    It may be computed over one of `inputs`, if that lies like it, and never over one of `others`.
-    """
-    return _arrays.target_for(out, shape, cnp.PyArray_DescrFromType(kind), like, inputs, others, name)
-
-
-cdef inline object finish(ndarray result, object out, object target):
-    """What the caller gets: what the Target makes of it, or `out`, or the result, a scalar if it is 0-d."""
-    if target is not None:
-        return target.finish()
-    return out if out is not None else result if cnp.PyArray_NDIM(result) else result[()]
-
-
 # ---- the run ----
 
 cdef int poll() noexcept with gil:
     return PyErr_CheckSignals()
 
 
-cdef inline Py_ssize_t many(Py_ssize_t a, Py_ssize_t b) noexcept:
-    """a b, or as good as that for a comparison with GIL_ELEMENTS: it does not overflow."""
-    return min(a, GIL_ELEMENTS) * min(b, GIL_ELEMENTS)
-
-
 cdef inline bint is_long(const csm_call *c) noexcept:
     """Whether the call takes so long that the GIL is released: by its numbers and those of its labels."""
-    cdef Py_ssize_t rows = 1, numbers
+    cdef Py_ssize_t numbers = 1                         # no more than is to be known: no product overflows
     cdef int i
-    for i in range(c.ndim):
-        rows = many(rows, c.shape[i])
-    numbers = rows
     for i in range(c.ndim, c.ndim + c.nclass):
-        numbers = many(numbers, c.shape[i])
-    return numbers + many(rows, c.slots) >= GIL_ELEMENTS
+        numbers = min(numbers * min(c.shape[i], GIL_ELEMENTS), GIL_ELEMENTS)
+    numbers += min(c.slots, GIL_ELEMENTS)
+    for i in range(c.ndim):
+        numbers = min(numbers * min(c.shape[i], GIL_ELEMENTS), GIL_ELEMENTS)
+    return numbers >= GIL_ELEMENTS
 
 
 cdef inline int go(frame *f, object name) except -1:
@@ -505,12 +134,22 @@ cdef inline int go(frame *f, object name) except -1:
     return 0 if status == CSM_OK else fail(f, status, name)
 
 
+cdef int check(frame *f, Py_ssize_t *label, object name) except -1:
+    """Raise what a run of the call would raise; the labels go to `label`, unless that is NULL."""
+    cdef csm_status status = csm_check(&f.call, label)
+    return 0 if status == CSM_OK else fail(f, status, name)
+
+
 cdef int fail(frame *f, csm_status status, object name) except -1:
     cdef csm_call *c = &f.call
     if status == CSM_INTERRUPTED:
         return -1
     if status == CSM_NO_MEMORY:
         raise MemoryError("no memory for scratch space")
+    if status == CSM_BAD_OPTION:
+        rows = tuple([c.shape[i] for i in range(c.ndim)])
+        axes = slice(f.rows - f.temperature_axes, f.rows)
+        raise _coerce.option_error(c.bad_option.decode(), c.range.decode(), c.bad_value, c.bad_row, rows, axes)
     shape = rows_shape(f) + ((c.slots,) if c.slots else ())
     is_float = c.target.dtype <= CSM_F64
-    raise _arrays.label_error(name, shape, c.bad_row, c.bad_label, is_float, status == CSM_FRACTION, c.shape[c.ndim])
+    raise _coerce.label_error(name, shape, c.bad_row, c.bad_label, is_float, status == CSM_FRACTION, c.shape[c.ndim])

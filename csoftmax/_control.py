@@ -4,7 +4,7 @@ import operator
 
 import numpy as np
 
-from csoftmax import _arrays, _core
+from csoftmax import _coerce, _core
 
 
 def set_num_threads(n):
@@ -34,7 +34,7 @@ def set_num_threads(n):
     """
     n = operator.index(n)
     if not 1 <= n < 2**31:
-        raise ValueError(f"n must be at least 1 and below 2**31, got {_arrays.shown(n)}")
+        raise ValueError(f"n must be at least 1 and below 2**31, got {_coerce.shown(n)}")
     _core.set_num_threads(n)
 
 

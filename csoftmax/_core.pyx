@@ -1,20 +1,21 @@
 """The public functions over the C core: arrays become pointers, sizes and dtype codes; status codes become exceptions.
 
-`_call.pxi` fills a csm_call argument by argument and runs it. `_maps.pxi`, `_derivatives.pxi` and `_losses.pxi` hold
-the public functions, `_typed.pxi` the loops for other Cython packages.
+`_maps.pxi`, `_derivatives.pxi` and `_losses.pxi` hold the public functions, `_typed.pxi` the loops for other Cython
+packages. `_arguments.pxi` takes arguments into a csm_call, which `_call.pxi` runs; `_results.pxi` places the results.
 """
 
 import math
 import os
 
 cimport numpy as cnp
-from libc.math cimport INFINITY, NAN, isfinite
+from libc.math cimport INFINITY, NAN
 from libc.string cimport memset
 from numpy cimport ndarray
 
 import numpy as np
 
-from csoftmax import _arrays
+from csoftmax import _coerce
+from csoftmax._capi cimport *
 
 cnp.import_array()
 
@@ -23,63 +24,6 @@ cdef extern from "Python.h":
     long long PyLong_AsLongLongAndOverflow(object, int *overflow) except? -1
     double PyFloat_AS_DOUBLE(object) noexcept
     int PyErr_CheckSignals() noexcept      # the exception it sets is raised by check(), not here
-
-
-cdef extern from "core/csoftmax.h" nogil:
-    ctypedef enum csm_dtype:
-        CSM_F32, CSM_F64, CSM_F16, CSM_BF16
-        CSM_BOOL, CSM_I8, CSM_U8, CSM_I16, CSM_U16, CSM_I32, CSM_U32, CSM_I64, CSM_U64, CSM_DTYPES
-    ctypedef enum csm_op:
-        CSM_SOFTMAX, CSM_LOG_SOFTMAX, CSM_LOGSUMEXP, CSM_ENTROPY, CSM_SELECTIVE, CSM_LOGSUMEXP_B
-        CSM_CROSS_ENTROPY, CSM_SOFT_CROSS_ENTROPY, CSM_GRAD_HESS
-        CSM_JACOBIAN, CSM_VJP, CSM_LOG_VJP, CSM_LOG_JVP, CSM_KL
-    ctypedef enum csm_status:
-        CSM_OK, CSM_NO_MEMORY, CSM_INTERRUPTED, CSM_BAD_LABEL, CSM_FRACTION
-    ctypedef enum csm_reduction:
-        CSM_NONE, CSM_SUM, CSM_MEAN
-    ctypedef enum csm_hessian:
-        CSM_DIAGONAL, CSM_UPPER, CSM_FRIEDMAN, CSM_RESIDUAL
-    ctypedef struct csm_array:
-        void *data
-        csm_dtype dtype
-        int swapped
-        const Py_ssize_t *stride
-    ctypedef struct csm_call:
-        csm_op op
-        csm_dtype dtype
-        int ndim, nclass
-        const Py_ssize_t *shape
-        csm_array x, g, y, h, r
-        double temperature
-        csm_array temperatures, where
-        csm_array target
-        Py_ssize_t slots
-        csm_array prob
-        int ignores
-        long long ignore_index
-        csm_array weight, sample_weight
-        double label_smoothing, z_loss, softcap
-        csm_reduction reduction
-        double normalizer
-        double *loss
-        double focal_gamma
-        csm_hessian hessian
-        double hessian_floor
-        int (*poll)() noexcept
-        Py_ssize_t bad_row
-        char bad_label[32]
-    enum: CSM_MAX_NDIM
-    csm_status csm_run(csm_call *call)
-    void csm_set_num_threads(int n)
-    int csm_get_num_threads()
-    void csm_keep_flags(int keep)
-    int csm_has_openmp()
-    void csm_guard_forks()
-    int csm_init(const char *isa)
-    const char *csm_isa()
-    const char *csm_isa_built(int i)
-    int csm_isa_runs(int i)
-    const char *csm_compiler()
 
 
 cdef enum:
@@ -130,6 +74,8 @@ cdef inline int code_of(ndarray a) noexcept:
 
 
 include "_call.pxi"
+include "_arguments.pxi"
+include "_results.pxi"
 include "_maps.pxi"
 include "_derivatives.pxi"
 include "_losses.pxi"

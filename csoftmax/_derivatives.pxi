@@ -201,25 +201,18 @@ cdef compute_jacobian(object probabilities, object axis, object temperature, obj
     cdef frame f
     cdef Py_ssize_t[CSM_MAX_NDIM + 1] shape
     cdef ndarray x = array_of(probabilities, "p"), y, t
-    cdef object target = None
-    cdef int i, kind = floating_type(x), ndim
+    cdef int i, ndim
     open_call(&f, CSM_JACOBIAN, x, axis, False)
     t = take_temperature(&f, temperature)
     ndim = f.rows + 2
     for i in range(ndim):
         shape[i] = f.shape[i if i <= f.rows else f.rows]
-    if out is None:
-        y = cnp.PyArray_EMPTY(ndim, <cnp.npy_intp *>shape, kind, 0)
-    elif fits(out, kind, ndim, shape) and apart(out, x) and apart(out, t):
-        y = out
-    else:
-        target = target_for(out, tuple([shape[i] for i in range(ndim)]), kind, None, (), (x, t))
-        y = target.array
+    y = place(out, floating_type(x), ndim, shape, x, t, None)
     spread_jacobian(&f)
     if not put(&f, &f.call.y, y, ndim, in_order, 0):
         changed("out")
     go(&f, None)
-    return finish(y, out, target)
+    return finish(y, out)
 
 
 cdef void spread_jacobian(frame *f) noexcept nogil:
@@ -238,25 +231,10 @@ cdef compute_product(csm_op op, object probabilities, object vector, object name
                      object out):
     cdef frame f
     cdef ndarray x = array_of(probabilities, "p"), g = array_of(vector, name), y, t
-    cdef object target = None
-    cdef int kind = floating_type(x)
+    cdef int kind
     open_call(&f, op, x, axis, False)
-    if cnp.PyArray_TYPE(x) != cnp.PyArray_TYPE(g):
-        common = _arrays.common_dtype(x, g, name)
-        kind = (<cnp.dtype>common).num
-        f.call.dtype = CSM_F64 if _arrays.is_wide(common) else CSM_F32
-    if not same_shape(&f, g) or not put_whole(&f, &f.call.g, g):
-        raise ValueError(f"p has shape {x_shape(&f)} and {name} has shape {(<object>g).shape}: they must be equal")
+    kind = take_second(&f, x, g, "p", name)
     t = take_temperature(&f, temperature)
-    if out is None:
-        y = new_like(&f, &f.call.y, x, kind)
-    else:
-        if may_hold(out, x, kind) and may_hold(out, g, kind) and apart(out, t):
-            y = out
-        else:
-            target = target_for(out, x_shape(&f), kind, x, (x, g), (t,))
-            y = target.array
-        if not put_whole(&f, &f.call.y, y):
-            changed("out")
+    y = place_like(&f, &f.call.y, out, kind, x, g, t, None, None, None, "out")
     go(&f, None)
-    return finish(y, out, target)
+    return finish(y, out)

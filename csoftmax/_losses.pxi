@@ -185,7 +185,7 @@ cdef compute_loss(object logits, object target, object axis, object weight, obje
     cdef frame f
     cdef csm_call *c = &f.call
     cdef ndarray x, t, w, s, mask, y = None, r = None
-    cdef object kept, place = None, result
+    cdef object kept, result
     cdef double loss = 0
     if out is not None and not return_grad:
         raise ValueError("out receives the gradient: it needs return_grad=True")
@@ -193,98 +193,100 @@ cdef compute_loss(object logits, object target, object axis, object weight, obje
     open_call(&f, CSM_CROSS_ENTROPY, x, axis, False)
     t = take_temperature(&f, temperature)
     mask = take_where(&f, where)
-    take_loss_options(c, label_smoothing, z_loss, softcap, reduction, normalizer)
+    take_reduction(c, reduction, normalizer)
+    take_number(&c.label_smoothing, label_smoothing, "label_smoothing")
+    take_number(&c.z_loss, z_loss, "z_loss")
+    take_number(&c.focal_gamma, focal_gamma, "focal_gamma")
+    take_softcap(c, softcap)
     w = take_class_weight(&f, weight)
     s = take_sample_weight(&f, sample_weight)
-    if ignore_index is not None and type(ignore_index) is not int:
-        ignore_index = _arrays.as_index(ignore_index, "ignore_index")
     kept = take_target(&f, target, ignore_index, "target", "logits")
     if c.g.data:
         c.op = CSM_SOFT_CROSS_ENTROPY
-    take_focal(c, focal_gamma)
     check_classes(&f, "logits")
-    if normalizer is not None and c.normalizer == 0:
-        _arrays.check_none_counts(kept, rows_shape(&f), ignored_label(c))
-        c.normalizer = 1                                # of no loss and no gradient
-    if return_grad and out is None:
-        y = new_like(&f, &c.y, x, floating_type(x))
-    elif return_grad:
-        if (
-            may_hold(out, x, floating_type(x)) and apart(out, t) and apart(out, s) and apart(out, mask)
-            and (not c.g.data or apart(out, kept))
-        ):
-            y = out
-        else:
-            place = target_for(out, x_shape(&f), floating_type(x), x, (x,), (t, s, mask, kept))
-            y = place.array
-        if not put_whole(&f, &c.y, y):
-            changed("out")
+    if return_grad:
+        y = place_like(&f, &c.y, out, floating_type(x), x, None, t, s, mask, kept if c.g.data else None, "out")
     r = place_losses(&f, &loss)
     go(&f, "target" if not c.slots else "target[0]")
     result = scalar_like(x, loss) if r is None else r if f.rows else r[()]
-    return (result, finish(y, out, place)) if return_grad else result
+    return (result, finish(y, out)) if return_grad else result
 
 
 cdef compute_hessian(object raw, object labels, object sample_weight, object hessian, object eps, object out):
     cdef frame f
     cdef csm_call *c = &f.call
     cdef ndarray x = array_of(raw, "raw"), grad, hess, s
-    cdef object kept, grad_place = None, hess_place = None
+    cdef object kept, one = None, other = None
     cdef int kind = floating_type(x)
     if cnp.PyArray_NDIM(x) != 2:
-        _arrays.refuse_raw(x)
+        _coerce.refuse_raw(x)
     open_call(&f, CSM_GRAD_HESS, x, 1, False)
     take_hessian_options(&f, hessian, eps)
     s = take_sample_weight(&f, sample_weight)
-    kept = take_target(&f, _arrays.plain(labels, "y") if isinstance(labels, tuple) else labels, None, "y", "raw")
+    kept = take_target(&f, _coerce.plain(labels, "y") if isinstance(labels, tuple) else labels, None, "y", "raw")
     check_classes(&f, "raw")
-    if out is None:
-        grad = new_like(&f, &c.y, x, kind)
-        hess = new_like(&f, &c.h, x, kind)
-    else:
-        one, other = out if type(out) is tuple and len(<tuple>out) == 2 else _arrays.two_outs(out)
-        if (
-            may_hold(one, x, kind) and may_hold(other, x, kind) and apart(other, x) and apart(one, other)
-            and apart(one, s) and apart(other, s) and (not c.g.data or apart(one, kept) and apart(other, kept))
-        ):
-            grad, hess = one, other
-        else:
-            grad_place = target_for(one, x_shape(&f), kind, x, (x,), (s, kept, other), "out[0]")
-            hess_place = target_for(other, x_shape(&f), kind, x, (), (s, kept, x, one), "out[1]")
-            _arrays.check_apart(one, other)
-            grad, hess = grad_place.array, hess_place.array
-        if not put_whole(&f, &c.y, grad) or not put_whole(&f, &c.h, hess):
-            changed("out")
+    if out is not None:
+        one, other = out if type(out) is tuple and len(<tuple>out) == 2 else _coerce.two_outs(out)
+    grad = place_like(&f, &c.y, one, kind, x, None, s, kept if c.g.data else None, None, None, "out[0]")
+    hess = place_like(&f, &c.h, other, kind, x, None, s, kept if c.g.data else None, x, None, "out[1]")
+    if out is not None and not (grad is one and hess is other and apart(grad, hess)):
+        _coerce.check_apart(one, other)
     go(&f, "y")
-    return (grad, hess) if grad_place is None else (grad_place.finish(), hess_place.finish())
+    return finish(grad, one), finish(hess, other)
+
+
+def per_row(tuple shape, target, ignore_index, temperature, sample_weight, where):
+    """For _linear: what comes with the rows of logits of a shape, checked as cross_entropy does.
+
+    Returns labels, with -1 for those to ignore, or None; their probabilities, or those of all classes, or None; then
+    temperature, sample weights and mask, in arrays that broadcast.
+    """
+    cdef frame f
+    cdef csm_call *c = &f.call
+    cdef ndarray x = np.ndarray(shape, np.float32, bytes(4), 0, [0] * len(shape)), labels = None
+    cdef object temperatures, weights, mask, kept, prob = None
+    open_call(&f, CSM_CROSS_ENTROPY, x, -1, False)
+    temperatures = take_temperature(&f, temperature)
+    mask = take_where(&f, where)
+    weights = take_sample_weight(&f, sample_weight)
+    kept = take_target(&f, target, ignore_index, "target", "logits")
+    check_classes(&f, "logits")
+    if c.g.data:
+        check(&f, NULL, "target")
+        prob = kept
+    else:
+        labels = np.empty(rows_shape(&f) + ((c.slots,) if c.slots else ()), np.intp)
+        check(&f, <Py_ssize_t *>cnp.PyArray_DATA(labels), "target[0]" if c.slots else "target")
+        prob = kept[1] if c.slots else None
+    return labels, prob, c.temperature if temperatures is None else temperatures, weights, mask
 
 
 cdef int check_classes(frame *f, name) except -1:
     """Refuse rows without classes: no target is one of them."""
     cdef int i
     if f.shape[f.rows] == 0:
-        _arrays.check_classes(x_shape(f), rows_shape(f), name)
+        _coerce.check_classes(x_shape(f), rows_shape(f), name)
     return 0
 
 
-cdef int take_loss_options(csm_call *c, object label_smoothing, object z_loss, object softcap, object reduction,
-                           object normalizer) except -1:
-    """Set the options that are numbers, and the reduction; a normalizer of 0 may be one of no rows."""
+cdef int take_reduction(csm_call *c, object reduction, object normalizer) except -1:
+    """Set how losses are reduced, and what a mean divides by."""
     cdef int how = reduction_of(reduction) if isinstance(reduction, str) else -1
     if how < 0:
         raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
     c.reduction = <csm_reduction>how
+    if normalizer is not None:
+        c.has_normalizer = True
+        take_number(&c.normalizer, normalizer, "normalizer")
+        if how != CSM_MEAN:
+            raise ValueError(f"normalizer divides the mean: it has no meaning with reduction={reduction!r}")
+    return 0
+
+
+cdef inline int take_softcap(csm_call *c, object softcap) except -1:
     if softcap is not None:
-        c.softcap = positive(softcap)
-    if (
-        is_number(label_smoothing, &c.label_smoothing) and 0 <= c.label_smoothing <= 1
-        and is_number(z_loss, &c.z_loss) and isfinite(c.z_loss) and (softcap is None or c.softcap)
-        and (normalizer is None or how == CSM_MEAN and is_number(normalizer, &c.normalizer) and isfinite(c.normalizer))
-    ):
-        return 0
-    c.label_smoothing, c.z_loss, c.softcap, c.normalizer = _arrays.loss_options(
-        label_smoothing, z_loss, softcap, reduction, normalizer
-    )
+        c.has_softcap = True
+        take_number(&c.softcap, softcap, "softcap")
     return 0
 
 
@@ -294,18 +296,9 @@ cdef inline ndarray place_losses(frame *f, double *loss):
     if f.call.reduction != CSM_NONE:
         f.call.loss = loss
         return None
-    r = cnp.PyArray_EMPTY(f.rows, <cnp.npy_intp *>f.shape, real_type(f), 0)
+    r = cnp.PyArray_SimpleNew(f.rows, <cnp.npy_intp *>f.shape, real_type(f))
     put_rows(f, &f.call.r, r)
     return r
-
-
-cdef int take_focal(csm_call *c, object focal_gamma) except -1:
-    """Set the exponent of a focal loss; the target is known by now."""
-    if not is_number(focal_gamma, &c.focal_gamma) or not 0 <= c.focal_gamma < INFINITY:
-        c.focal_gamma = _arrays.focal_exponent(focal_gamma)
-    if c.focal_gamma and (c.g.data or c.prob.data or c.label_smoothing or c.z_loss):
-        _arrays.refuse_focal(c.g.data != NULL or c.prob.data != NULL, c.label_smoothing)
-    return 0
 
 
 cdef ndarray take_class_weight(frame *f, object weight):
@@ -315,7 +308,7 @@ cdef ndarray take_class_weight(frame *f, object weight):
         return None
     w = doubles(weight, "weight", cnp.NPY_ARRAY_C_CONTIGUOUS)
     if cnp.PyArray_NDIM(w) != 1 or cnp.PyArray_DIM(w, 0) != f.shape[f.rows]:
-        _arrays.refuse_class_weight(w, x_shape(f), f.shape[f.rows])
+        _coerce.refuse_class_weight(w, x_shape(f), f.shape[f.rows])
     put(f, &f.call.weight, w, 1, &f.rows, 0)
     return w
 
@@ -324,11 +317,9 @@ cdef int take_hessian_options(frame *f, object hessian, object eps) except -1:
     cdef int rule = hessian_of(hessian) if isinstance(hessian, str) else -1
     cdef csm_call *c = &f.call
     if rule < 0 or rule == CSM_FRIEDMAN and f.shape[1] == 1:
-        _arrays.refuse_hessian(hessian)
+        _coerce.refuse_hessian(hessian)
     c.hessian = <csm_hessian>rule
-    if not is_number(eps, &c.hessian_floor) or not 0 <= c.hessian_floor < INFINITY:
-        c.hessian_floor = _arrays.hessian_floor(eps)
-    return 0
+    return take_number(&c.hessian_floor, eps, "eps")
 
 
 cdef int hessian_of(rule) except -2:
@@ -448,39 +439,21 @@ cdef compute_divergence(object p_logits, object q_logits, object axis, object te
     cdef frame f
     cdef csm_call *c = &f.call
     cdef ndarray x, g, t, mask, s, y = None, r = None
-    cdef object place = None, result
+    cdef object result
     cdef double loss = 0
     cdef int kind
     if out is not None and not return_grad:
         raise ValueError("out receives the gradient: it needs return_grad=True")
     x, g = array_of(p_logits, "p_logits"), array_of(q_logits, "q_logits")
-    kind = floating_type(x)
     open_call(&f, CSM_KL, x, axis, False)
-    if cnp.PyArray_TYPE(x) != cnp.PyArray_TYPE(g):
-        common = _arrays.common_dtype(x, g, "q_logits", "p_logits")
-        kind = (<cnp.dtype>common).num
-        c.dtype = CSM_F64 if _arrays.is_wide(common) else CSM_F32
-    if not same_shape(&f, g) or not put_whole(&f, &c.g, g):
-        shapes = f"p_logits has shape {x_shape(&f)} and q_logits has shape {(<object>g).shape}"
-        raise ValueError(f"{shapes}: they must be equal")
+    kind = take_second(&f, x, g, "p_logits", "q_logits")
     t = take_temperature(&f, temperature)
     mask = take_where(&f, where)
-    take_loss_options(c, 0.0, 0.0, None, reduction, normalizer)
+    take_reduction(c, reduction, normalizer)
     s = take_sample_weight(&f, sample_weight)
-    if normalizer is not None and c.normalizer == 0:
-        _arrays.check_none_counts(None, rows_shape(&f), None)
-        c.normalizer = 1                                # of no loss
-    if return_grad and out is None:
-        y = new_like(&f, &c.y, x, kind)
-    elif return_grad:
-        if may_hold(out, x, kind) and may_hold(out, g, kind) and apart(out, t) and apart(out, s) and apart(out, mask):
-            y = out
-        else:
-            place = target_for(out, x_shape(&f), kind, x, (x, g), (t, s, mask))
-            y = place.array
-        if not put_whole(&f, &c.y, y):
-            changed("out")
+    if return_grad:
+        y = place_like(&f, &c.y, out, kind, x, g, t, s, mask, None, "out")
     r = place_losses(&f, &loss)
     go(&f, None)
     result = (float64(loss) if c.dtype == CSM_F64 else float32(loss)) if r is None else r if f.rows else r[()]
-    return (result, finish(y, out, place)) if return_grad else result
+    return (result, finish(y, out)) if return_grad else result

@@ -144,9 +144,10 @@ def logsumexp(a, axis=None, b=None, keepdims=False, return_sign=False, *, where=
     """
     cdef double factor = 1
     if b is not None:
-        factor = positive(b) if type(b) is float or type(b) is int else 0
+        if not ((type(b) is float or type(b) is int) and is_number(b, &factor) and 0 < factor < INFINITY):
+            factor = 0
         if factor == 0 and dtype is None and cnp.PyArray_CheckScalar(b):
-            factor, dtype = _arrays.factor_of(array_of(a, "a"), array_of(b, "b"))
+            factor, dtype = _coerce.factor_of(array_of(a, "a"), array_of(b, "b"))
         if factor == 0:
             return compute_factors(a, b, axis, keepdims, return_sign, where, dtype, out)
     return compute_reduction(CSM_LOGSUMEXP, a, "a", axis, 1.0, where, keepdims, dtype, out, factor, return_sign)
@@ -260,25 +261,12 @@ def softmax_entropy(x, axis=-1, *, temperature=1.0, where=None, keepdims=False, 
 cdef compute_map(csm_op op, object logits, object axis, object temperature, object where, object dtype, object out):
     cdef frame f
     cdef ndarray x = array_of(logits, "x"), y, t, mask
-    cdef object target = None
-    cdef int kind
     open_call(&f, op, x, axis, True)
     t = take_temperature(&f, temperature)
     mask = take_where(&f, where)
-    kind = take_dtype(&f, dtype, x)
-    if out is None:
-        y = new_like(&f, &f.call.y, x, kind)
-        go(&f, None)
-        return y if f.ndim else y[()]
-    if dtype is None and may_hold(out, x, kind) and apart(out, t) and apart(out, mask):
-        y = out
-    else:
-        target = target_for(out, x_shape(&f), kind, x, (x,), (t, mask))
-        y = target.array
-    if not put_whole(&f, &f.call.y, y):
-        changed("out")
+    y = place_like(&f, &f.call.y, out, take_dtype(&f, dtype, x), x, None, t, mask, None, None, "out")
     go(&f, None)
-    return out if target is None else target.finish()
+    return finish(y, out)
 
 
 cdef compute_reduction(csm_op op, object logits, object name, object axis, object temperature, object where,
@@ -286,11 +274,9 @@ cdef compute_reduction(csm_op op, object logits, object name, object axis, objec
     """A number per row; of sums times `factor`, and with their signs if `return_sign`."""
     cdef frame f
     cdef Py_ssize_t[CSM_MAX_NDIM] shape
-    cdef ndarray x = array_of(logits, name), r, t, mask, sign
-    cdef object target = None
-    cdef int i, kind, ndim
+    cdef ndarray x = array_of(logits, name), r, t, mask, log, sign
+    cdef int kind, ndim
     cdef double more
-    cdef bint signed = return_sign or factor != 1       # what the core computes is not yet the result
     open_call(&f, op, x, axis, True)
     t = take_temperature(&f, temperature)
     mask = take_where(&f, where)
@@ -298,30 +284,27 @@ cdef compute_reduction(csm_op op, object logits, object name, object axis, objec
     ndim = reduced_shape(&f, keepdims, shape)
     if axis is None and where is None:
         flatten(&f, x)
-    if out is None and (kind == real_type(&f) or not signed):
-        r = cnp.PyArray_EMPTY(ndim, <cnp.npy_intp *>shape, kind, 0)
-    elif (
-        not signed and dtype is None and fits(out, kind, ndim, shape)
-        and apart(out, x) and apart(out, t) and apart(out, mask)
-    ):
-        r = out
-    else:
-        target = target_for(out, tuple([shape[i] for i in range(ndim)]), kind, None, (), (x, t, mask))
-        r = target.array
-        if signed:
-            r = cnp.PyArray_EMPTY(ndim, <cnp.npy_intp *>shape, real_type(&f), 0)
-    if not put(&f, &f.call.r, r, ndim, &f.place[0] if keepdims else &in_order[0], 0):
-        changed("out")
+    r = place(out, kind, ndim, shape, x, t, mask)
+    if not return_sign and factor == 1:
+        put_reduced(&f, r, ndim, keepdims)
+        go(&f, None)
+        return finish(r, out)
+    log, sign = new_signed(&f, r, out, ndim, shape)
+    put_reduced(&f, log, ndim, keepdims)
     go(&f, None)
-    if not signed:
-        return finish(r, out, target)
     more = math.log(factor)
-    sign = cnp.PyArray_EMPTY(ndim, <cnp.npy_intp *>shape, real_type(&f), 0)
     if f.call.dtype == CSM_F64:
-        scale_sums(<double *>cnp.PyArray_DATA(r), <double *>cnp.PyArray_DATA(sign), cnp.PyArray_SIZE(r), more)
+        scale_sums(<double *>cnp.PyArray_DATA(log), <double *>cnp.PyArray_DATA(sign), cnp.PyArray_SIZE(log), more)
     else:
-        scale_sums(<float *>cnp.PyArray_DATA(r), <float *>cnp.PyArray_DATA(sign), cnp.PyArray_SIZE(r), more)
-    return finish_signed(r, sign, kind, out, target, return_sign)
+        scale_sums(<float *>cnp.PyArray_DATA(log), <float *>cnp.PyArray_DATA(sign), cnp.PyArray_SIZE(log), more)
+    return finish_signed(log, sign, r, kind, out, return_sign)
+
+
+cdef inline int put_reduced(frame *f, ndarray r, int ndim, bint keepdims) except -1:
+    """Point the call at an array for a number per row."""
+    if not put(f, &f.call.r, r, ndim, &f.place[0] if keepdims else &in_order[0], 0):
+        changed("out")
+    return 0
 
 
 cdef int reduced_shape(frame *f, bint keepdims, Py_ssize_t *shape) noexcept:
@@ -332,14 +315,22 @@ cdef int reduced_shape(frame *f, bint keepdims, Py_ssize_t *shape) noexcept:
     return ndim
 
 
-cdef object finish_signed(ndarray log, ndarray sign, int kind, object out, object target, bint return_sign):
-    """What the caller gets of logarithms and signs of sums, both in the dtype of the computation."""
-    if target is not None:
-        _arrays.copy(log, target.array)
-    result = finish(log, out, target)
+cdef tuple new_signed(frame *f, ndarray result, object out, int ndim, Py_ssize_t *shape):
+    """Arrays for logarithms and signs of sums in the dtype of the computation; the first is a new result of that."""
+    sign = cnp.PyArray_SimpleNew(ndim, <cnp.npy_intp *>shape, real_type(f))
+    if out is None and cnp.PyArray_TYPE(result) == real_type(f):
+        return result, sign
+    return cnp.PyArray_SimpleNew(ndim, <cnp.npy_intp *>shape, real_type(f)), sign
+
+
+cdef object finish_signed(ndarray log, ndarray sign, ndarray result, int kind, object out, bint return_sign):
+    """What the caller gets of logarithms and signs of sums; the signs have the type number `kind`."""
+    if log is not result:
+        _coerce.copy(log, result)
+    first = finish(result, out)
     if not return_sign:
-        return result
-    return result, finish(sign if kind == cnp.PyArray_TYPE(sign) else cnp.PyArray_Cast(sign, kind), None, None)
+        return first
+    return first, finish(sign if kind == cnp.PyArray_TYPE(sign) else cnp.PyArray_Cast(sign, kind), None)
 
 
 cdef compute_entropy_gradient(object logits, object axis, object temperature, object where, bint keepdims,
@@ -348,28 +339,17 @@ cdef compute_entropy_gradient(object logits, object axis, object temperature, ob
     cdef frame f
     cdef Py_ssize_t[CSM_MAX_NDIM] shape
     cdef ndarray x = array_of(logits, "x"), y, r, t, mask
-    cdef object target = None
     cdef int kind, ndim
     open_call(&f, CSM_ENTROPY, x, axis, True)
     t = take_temperature(&f, temperature)
     mask = take_where(&f, where)
     kind = take_dtype(&f, dtype, x)
-    if out is None:
-        y = new_like(&f, &f.call.y, x, kind)
-    else:
-        if dtype is None and may_hold(out, x, kind) and apart(out, t) and apart(out, mask):
-            y = out
-        else:
-            target = target_for(out, x_shape(&f), kind, x, (x,), (t, mask))
-            y = target.array
-        if not put_whole(&f, &f.call.y, y):
-            changed("out")
+    y = place_like(&f, &f.call.y, out, kind, x, None, t, mask, None, None, "out")
     ndim = reduced_shape(&f, keepdims, shape)
-    r = cnp.PyArray_EMPTY(ndim, <cnp.npy_intp *>shape, kind, 0)
-    if not put(&f, &f.call.r, r, ndim, &f.place[0] if keepdims else &in_order[0], 0):
-        changed("the entropy")
+    r = cnp.PyArray_SimpleNew(ndim, <cnp.npy_intp *>shape, kind)
+    put_reduced(&f, r, ndim, keepdims)
     go(&f, None)
-    return finish(r, None, None), finish(y, out, target)
+    return finish(r, None), finish(y, out)
 
 
 cdef void scale_sums(real *log, real *sign, Py_ssize_t count, double more) noexcept:
@@ -385,32 +365,29 @@ cdef compute_factors(object logits, object factors, object axis, bint keepdims, 
     """Logarithms of sums with an array of factors, or with a number that is not positive."""
     cdef frame f
     cdef Py_ssize_t[CSM_MAX_NDIM] shape
-    cdef ndarray x = array_of(logits, "a"), b = array_of(factors, "b"), pairs, log, sign, mask
-    cdef object target = None
+    cdef ndarray x = array_of(logits, "a"), b = array_of(factors, "b"), pairs, r, log, sign, mask
     cdef cnp.npy_intp numbers
-    cdef int i, kind, ndim
+    cdef int kind, ndim
     cdef bint weak = type(factors) in (bool, int, float)
     if cnp.PyArray_NDIM(b) > cnp.PyArray_NDIM(x):
-        x, b = _arrays.broadcast_factors(x, b)
+        x, b = _coerce.broadcast_factors(x, b)
     open_call(&f, CSM_LOGSUMEXP_B, x, axis, True)
     if not put_whole(&f, &f.call.g, b):
-        x, b = _arrays.broadcast_factors(x, b)
+        x, b = _coerce.broadcast_factors(x, b)
         open_call(&f, CSM_LOGSUMEXP_B, x, axis, True)
         if not put_whole(&f, &f.call.g, b):
             changed("b")
     mask = take_where(&f, where)
     kind = cnp.PyArray_TYPE(x)
     if weak or dtype is not None or cnp.PyArray_TYPE(b) != kind or code_of(x) > CSM_BF16:
-        wide, result = _arrays.result_dtype(dtype, _arrays.floating(x) if weak else _arrays.floating(x, b))
+        wide, result = _coerce.result_dtype(dtype, _coerce.floating(x) if weak else _coerce.floating(x, b))
         f.call.dtype = CSM_F64 if wide or weak else CSM_F32
         kind = (<cnp.dtype>result).num
     ndim = reduced_shape(&f, keepdims, shape)
-    if out is not None or kind != real_type(&f):
-        target = target_for(out, tuple([shape[i] for i in range(ndim)]), kind, None, (), ())
-    log = cnp.PyArray_EMPTY(ndim, <cnp.npy_intp *>shape, real_type(&f), 0)
-    sign = cnp.PyArray_EMPTY(ndim, <cnp.npy_intp *>shape, real_type(&f), 0)
+    r = place(out, kind, ndim, shape, x, b, mask)
+    log, sign = new_signed(&f, r, out, ndim, shape)
     numbers = 2 * cnp.PyArray_SIZE(log)
-    pairs = cnp.PyArray_EMPTY(1, &numbers, real_type(&f), 0)
+    pairs = cnp.PyArray_SimpleNew(1, &numbers, real_type(&f))
     put_adjacent(&f, &f.call.r, cnp.PyArray_DATA(pairs), f.call.dtype, 2 * cnp.PyArray_ITEMSIZE(pairs), f.rows)
     f.stride[f.arrays - 1][f.rows] = cnp.PyArray_ITEMSIZE(pairs)
     go(&f, None)
@@ -420,7 +397,7 @@ cdef compute_factors(object logits, object factors, object axis, bint keepdims, 
     else:
         split_pairs(<const float *>cnp.PyArray_DATA(pairs), <float *>cnp.PyArray_DATA(log),
                     <float *>cnp.PyArray_DATA(sign), cnp.PyArray_SIZE(log), return_sign)
-    return finish_signed(log, sign, kind, out, target, return_sign)
+    return finish_signed(log, sign, r, kind, out, return_sign)
 
 
 cdef void split_pairs(const real *pair, real *log, real *sign, Py_ssize_t count, bint with_sign) noexcept:
@@ -436,39 +413,31 @@ cdef compute_selective(object logits, object index, object axis, object temperat
     cdef frame f
     cdef Py_ssize_t[CSM_MAX_NDIM + 1] shape
     cdef ndarray x = array_of(logits, "x"), labels, r, t, mask
-    cdef object target = None
     cdef Py_ssize_t size = 1
     cdef int i, kind, ndim, slots
     open_call(&f, CSM_SELECTIVE, x, axis, False)
     t = take_temperature(&f, temperature)
     mask = take_where(&f, where)
-    if softcap is not None:
-        f.call.softcap = positive(softcap) or _arrays.softcap_for(softcap)
+    take_softcap(&f.call, softcap)
     if ignore_index is not None:
-        set_ignored(&f.call, _arrays.as_index(ignore_index, "ignore_index"))
+        set_ignored(&f.call, _coerce.as_index(ignore_index, "ignore_index"))
     kind = take_dtype(&f, dtype, x)
     labels = labels_of(index, "index")
     ndim = cnp.PyArray_NDIM(labels)
     slots = ndim - f.rows
     if not 0 <= slots <= 1 or not put(&f, &f.call.target, labels, f.rows, in_order, slots):
-        _arrays.refuse_index(labels, x_shape(&f), rows_shape(&f))
+        _coerce.refuse_index(labels, x_shape(&f), rows_shape(&f))
         changed("index")
     if slots:
         f.call.slots = cnp.PyArray_DIM(labels, f.rows)
     for i in range(ndim):
         shape[i] = f.shape[i] if i < f.rows else f.call.slots
         size *= shape[i] != 0
-    if out is None:
-        r = cnp.PyArray_EMPTY(ndim, <cnp.npy_intp *>shape, kind, 0)
-    elif (
-        dtype is None and fits(out, kind, ndim, shape) and apart(out, x) and apart(out, t) and apart(out, mask)
-    ):
-        r = out
-    else:
-        target = target_for(out, tuple([shape[i] for i in range(ndim)]), kind, None, (), (x, t, mask))
-        r = target.array
+    r = place(out, kind, ndim, shape, x, t, mask)
     if not put(&f, &f.call.r, r, f.rows, in_order, slots):
         changed("out")
     if size:
         go(&f, "index")
-    return finish(r, out, target)
+    else:                                               # there is no memory to write to
+        check(&f, NULL, "index")
+    return finish(r, out)

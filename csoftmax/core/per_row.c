@@ -200,7 +200,9 @@ csm_status csm_take_rows(plan *p)
     csm_call *c = p->call;
     row_data *g = &p->per_row;
     const ptrdiff_t size = csm_itemsize(c->dtype), labels = csm_times(p->count, p->slots);
-    csm_status status = CSM_OK;
+    csm_status status = c->temperatures.data ? csm_check_temperatures(c) : CSM_OK;
+    if (status != CSM_OK)
+        return status;
     g->valid = p->count;
     g->weight_scale = 1;
     if (c->weight.data && (status = take_weights(p)) != CSM_OK)
@@ -218,6 +220,8 @@ csm_status csm_take_rows(plan *p)
         if (p->slots > 1 && c->op != CSM_SELECTIVE)
             count_rows(p);
     }
+    if ((status = csm_check_normalizer(c, g->valid)) != CSM_OK)
+        return status;
     if (g->valid < p->count && c->op != CSM_SELECTIVE)     /* there each label has a result of its own */
         g->ignored = g->label;
     g->divisor = csm_divisor_of(p);
@@ -235,6 +239,22 @@ csm_status csm_take_rows(plan *p)
         g->result = fit ? c->r.data : plan_alloc(p, csm_times(p->count, p->results), csm_itemsize(dtype));
         status = g->result ? status : CSM_NO_MEMORY;
     }
+    return status;
+}
+
+csm_status csm_check(csm_call *c, ptrdiff_t *label)
+{
+    const csm_fpenv env = csm_fpenv_enter();
+    csm_status status = csm_check_options(c);
+    if (status == CSM_OK && c->temperatures.data)
+        status = csm_check_temperatures(c);
+    if (status == CSM_OK && label) {
+        plan p;
+        csm_make_plan(&p, c);       /* keeps the order of axes along which x stands still */
+        p.per_row.label = label;
+        status = take_labels(&p);
+    }
+    csm_fpenv_leave(env);
     return status;
 }
 

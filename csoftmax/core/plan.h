@@ -119,6 +119,13 @@ static inline ptrdiff_t offset_of(ptrdiff_t index, int ndim, const ptrdiff_t *sh
 /* Reads and checks all that is given per row; nothing has been written when it fails. */
 csm_status csm_take_rows(plan *p);
 
+/* Refuses the first option, or temperature of a row, that is out of its range. */
+csm_status csm_check_options(csm_call *c);
+csm_status csm_check_temperatures(csm_call *c);
+
+/* Refuses a normalizer of 0 if there are `valid` rows to divide. */
+csm_status csm_check_normalizer(csm_call *c, ptrdiff_t valid);
+
 /* What the mean of a loss divides by. */
 double csm_divisor_of(const plan *p);
 

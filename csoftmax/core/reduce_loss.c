@@ -13,8 +13,8 @@ double csm_divisor_of(const plan *p)
     double sum = 0, low = 0;
     if (c->reduction != CSM_MEAN)
         return 1;
-    if (c->normalizer != 0)
-        return c->normalizer;
+    if (c->has_normalizer)
+        return c->normalizer != 0 ? c->normalizer : 1;      /* of no rows */
     if (!weight || c->op != CSM_CROSS_ENTROPY || c->prob.data)
         return (double)p->per_row.valid;
     for (ptrdiff_t row = 0; row < p->count; row++) {

@@ -124,8 +124,11 @@ static void compute_together(void *job, csm_place *place, int me, int threads)
 /* w/(T D), w a power of two, and in *rest what its rounding loses. Finite. */
 static double gradient_scale(const csm_call *c, double divisor, double w, double *rest)
 {
-    const double T = c->temperatures.data ? 1 : c->temperature, d = T * divisor, scale = 1 / d, size = fabs(d);
+    const double T = c->temperatures.data ? 1 : c->temperature, d = T * divisor;
     *rest = 0;
+    if (d == 1)
+        return w;
+    const double scale = 1 / d, size = fabs(d);
     if (size > 0x1p-900 && size < 0x1p900) {
         const double one = scale * d;
         *rest = (1 - one - product_error(scale, d, one) - scale * product_error(T, divisor, d)) / d * w;
@@ -178,7 +181,7 @@ static int is_one_row(const csm_call *c)
     const int squares = c->op == CSM_JACOBIAN;
     if (c->op == CSM_LOGSUMEXP_B || c->nclass != 1 || n * rows_of_one(c) > ONE_ROW || c->slots || c->prob.data
         || c->where.data || c->temperatures.data || c->weight.data || c->sample_weight.data || c->label_smoothing != 0
-        || c->softcap != 0 || (squares && c->y.stride[c->ndim - 1] != step))
+        || c->has_softcap || (c->has_normalizer && c->normalizer == 0) || (squares && c->y.stride[c->ndim - 1] != step))
         return 0;
     for (int i = 0; i < c->ndim - squares; i++)
         if (c->shape[i] != 1)
@@ -231,10 +234,10 @@ static csm_status run_one_row(csm_call *c)
     const csm_status status = c->target.data ? take_label(c, n, &label) : CSM_OK;
     if (status != CSM_OK)
         return status;
-    const double divisor = c->reduction != CSM_MEAN ? 1 : c->normalizer != 0 ? c->normalizer : label >= 0;
+    const double divisor = c->reduction != CSM_MEAN ? 1 : c->has_normalizer ? c->normalizer : label >= 0;
     const int has_scale = label >= 0 && c->y.data && is_scaled(c->op);
     const double scale = has_scale ? gradient_scale(c, divisor, 1, &scale_rest) : 0;
-    const csm_block block = {
+    _Alignas(CSM_LINE) const csm_block block = {
         .rows = rows_of_one(c), .n = n, .all_rows = rows_of_one(c), .thread_rows = rows_of_one(c),
         .x = c->x.data, .g = c->g.data, .y = c->y.data, .h = c->h.data,
         .xs = n, .gs = n, .ys = n, .hs = n, .r = &result, .results = 1, .sums = c->loss != NULL,
@@ -298,7 +301,9 @@ static csm_status run_plan(csm_call *c, csm_fpenv *env)
 csm_status csm_run(csm_call *c)
 {
     csm_fpenv env = csm_fpenv_enter();
-    const csm_status status = is_one_row(c) ? run_one_row(c) : run_plan(c, &env);
+    csm_status status = csm_check_options(c);
+    if (status == CSM_OK)
+        status = is_one_row(c) ? run_one_row(c) : run_plan(c, &env);
     csm_fpenv_leave(env);
     return status;
 }

@@ -161,8 +161,8 @@ TABLE = [
     (ANY_TARGET[:3], "axis", [2], AXIS_ERROR, ["2"]),
     ([zero_dimensional(name) for name in SIGNATURES], "axis", [1, -2], AXIS_ERROR, []),
     # Temperatures
-    (SCALED, "temperature", [0, 0.0, -0.0, -1.0, -1, NAN, INF, -INF, np.float32(0.0), np.float64(-3.0)], ValueError,
-     ["temperature must be positive"]),
+    (SCALED, "temperature", [0, 0.0, -0.0, -1.0, -1, -(2**64), NAN, INF, -INF, np.float32(0.0), np.float64(-3.0)],
+     ValueError, ["temperature must be positive"]),
     (ANY_TARGET, "temperature", [0, -1.5, NAN, INF], ValueError, ["temperature.*{value}"]),
     (SCALED, "temperature", ["1.0", b"1", None, 1j, {}, "hot"], TypeError, ["temperature"]),
     *(
@@ -534,12 +534,13 @@ def test_temperature_of_many_bits(name, case):
         np.testing.assert_array_equal(a, b)
 
 
-HUGE = {"10^400": 10**400, "-10^400": -(10**400), "10^5000": 10**5000, "-2^64": -(2**64)}
+HUGE = {"10^400": 10**400, "-10^400": -(10**400), "10^5000": 10**5000}
 
 
 @table(SCALED, HUGE)
 def test_temperature_beyond_every_float(name, case):
-    message = refused(name, "f8", ValueError, "temperature must be positive and finite", "bits", temperature=HUGE[case])
+    message = refused(name, "f8", ValueError, "temperature must be a number that a float can hold", "bits",
+                      temperature=HUGE[case])
     assert len(message) < 200
 
 

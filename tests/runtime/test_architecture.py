@@ -149,6 +149,7 @@ KNOWS = {
     "reduce_loss.c": {"lines.h"},
     "lines.h": {"plan.h"},
     "staging.c": {"plan.h"},
+    "options.c": {"plan.h"},
     "plan.h": {"convert.h", "block.h", "labels.h", "fpenv.h", "tuning.h"},
     "convert.c": {"convert.h", "block.h", "tuning.h"},
     "labels.c": {"labels.h", "convert.h", "block.h", "tuning.h"},
@@ -275,9 +276,10 @@ def test_every_feature_of_a_target_is_detected(name):
 MODULES_KNOW = {
     "__init__": {"_core", "_control", "_linear"},
     "__main__": set(),
-    "_control": {"_arrays", "_core"},
-    "_linear": {"_arrays", "_core"},
-    "_arrays": set(),
+    "_control": {"_coerce", "_core"},
+    "_linear": {"_coerce", "_core", "_products"},
+    "_products": {"_coerce"},
+    "_coerce": set(),
     "_formulas": set(),
     "boosting": set(),
     "special": {"_formulas"},
@@ -329,8 +331,9 @@ def test_every_python_module_has_its_place():
 
 
 def test_the_binding_knows_the_c_api_alone():
-    binding = (PACKAGE / "_core.pyx").read_text()
-    assert set(re.findall(r'extern from "([^"]+)"', binding)) == {"core/csoftmax.h", "Python.h"}
+    files = [path for path in PACKAGE.iterdir() if path.suffix in (".pyx", ".pxi", ".pxd")]
+    externs = {(path.name, of) for path in files for of in re.findall(r'extern from "([^"]+)"', path.read_text())}
+    assert externs == {("_capi.pxd", "core/csoftmax.h"), ("_core.pyx", "Python.h")}
     lines = (PACKAGE / "__init__.pxd").read_text().splitlines()
     assert all(line.startswith(("from csoftmax._core cimport ", "#")) for line in lines if line)
 

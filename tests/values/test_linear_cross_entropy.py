@@ -219,7 +219,7 @@ def test_sixteen_bit_gradients_are_rounded_once(csm):
 
 
 def test_every_float16_is_widened_exactly(csm):
-    from csoftmax._linear import _fill
+    from csoftmax._products import _fill
 
     halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
     finite = halves[np.isfinite(halves)]

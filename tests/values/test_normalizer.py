@@ -22,7 +22,6 @@ ONE_COUNTS = {
     "pairs": {"target": (np.array([[-100, -100], [-100, 1], [-100, -100]]), np.zeros((3, 2)))},
     "pairs, nothing ignored": {"target": (np.zeros((3, 2), int), np.zeros((3, 2))), "ignore_index": None},
     "a row of weight 0": {"target": [0, -100, -100], "sample_weight": 0},
-    "a label out of range": {"target": [9, -100, -100]},
 }
 
 

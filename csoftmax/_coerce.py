@@ -6,7 +6,6 @@ byte order and alignment are left to the core.
 
 import math
 import operator
-from typing import NamedTuple
 
 import numpy as np
 
@@ -79,12 +78,12 @@ def common_dtype(p, g, name, first="p"):
 
 
 def as_number(v, name):
-    """A real number as a float; an int beyond the largest float is infinite."""
+    """A real number as a float."""
     if isinstance(v, int):
         try:
             return float(v)
         except OverflowError:
-            return math.inf if v > 0 else -math.inf
+            raise ValueError(f"{name} must be a number that a float can hold, got {shown(v)}") from None
     a = np.asarray(v)
     if a.dtype.kind not in "iufb" and not is_bfloat16(a.dtype):
         raise TypeError(f"{name} must be a real number, got {v!r}")
@@ -109,22 +108,6 @@ def as_index(k, name):
 def as_doubles(v, name):
     """Real numbers as an array of native aligned float64."""
     return np.require(as_array(v, name), np.float64, ["ALIGNED", "ENSUREARRAY"])
-
-
-def temperature_for(temperature, rows):
-    """A temperature as a float, or as an array of the shape `rows`, all positive and finite."""
-    if np.ndim(temperature) == 0:
-        t = as_number(temperature, "temperature")
-        if not 0 < t < np.inf:
-            raise ValueError(f"temperature must be positive and finite, got {shown(temperature)}")
-        return t
-    t = as_doubles(temperature, "temperature")
-    bad = ~((t > 0) & (t < np.inf))
-    if bad.any():
-        row = np.unravel_index(bad.argmax(), t.shape)
-        place = ", ".join(map(str, row))
-        raise ValueError(f"temperature must be positive and finite, got temperature[{place}] = {float(t[row])}")
-    return over_rows(t, rows, "temperature")
 
 
 def over_rows(a, rows, name):
@@ -212,20 +195,6 @@ def as_pair(pair, shape, rows, ignore_index):
     return index, prob, ignore_index
 
 
-def refuse_ignored(ignore_index):
-    """Refuse an ignore_index, of rows that have probabilities and no index."""
-    raise ValueError(f"ignore_index={ignore_index!r} has no meaning for target probabilities")
-
-
-def check_none_counts(kept, rows, ignore_index):
-    """Refuse a normalizer of 0 where a row counts. `kept` is the checked target, a pair being a tuple."""
-    ignored = np.zeros((), bool)
-    if ignore_index is not None:
-        ignored = (kept[0] == ignore_index).all(axis=-1) if isinstance(kept, tuple) else kept == ignore_index
-    if not np.broadcast_to(ignored, rows).all():
-        raise ValueError("normalizer must be finite and not 0, got 0: that is for rows of which none counts")
-
-
 def check_classes(shape, rows, name):
     """Refuse rows without classes: no target is one of them."""
     if math.prod(rows):
@@ -275,62 +244,33 @@ def refuse_hessian(hessian):
     raise ValueError(f"hessian must be one of {rules}, got {hessian!r}")
 
 
-def hessian_floor(eps):
-    floor = as_number(eps, "eps")
-    if not 0 <= floor < np.inf:
-        raise ValueError(f"eps must be finite and not negative, got {shown(eps)}")
-    return floor
-
-
-def softcap_for(softcap):
-    """A softcap as a float."""
-    cap = as_number(softcap, "softcap")
-    if not 0 < cap < np.inf:
-        raise ValueError(f"softcap must be positive and finite, got {shown(softcap)}")
-    return cap
-
-
-def focal_exponent(focal_gamma):
-    gamma = as_number(focal_gamma, "focal_gamma")
-    if not 0 <= gamma < np.inf:
-        raise ValueError(f"focal_gamma must be finite and not negative, got {shown(focal_gamma)}")
-    return gamma
-
-
-def refuse_focal(has_probabilities, label_smoothing):
-    other = "target probabilities" if has_probabilities else "label_smoothing" if label_smoothing else "z_loss"
-    raise ValueError(f"focal_gamma is for class indices alone and has no meaning with {other}")
-
-
-def loss_options(label_smoothing, z_loss, softcap, reduction, normalizer):
-    """Options of the loss that are numbers, checked; 0 for a softcap or a normalizer that is absent."""
-    smoothing, z, cap, divisor = as_number(label_smoothing, "label_smoothing"), as_number(z_loss, "z_loss"), 0.0, 0.0
-    if not 0 <= smoothing <= 1:
-        raise ValueError(f"label_smoothing must be in [0, 1], got {shown(label_smoothing)}")
-    if not math.isfinite(z):
-        raise ValueError(f"z_loss must be finite, got {shown(z_loss)}")
-    if softcap is not None:
-        cap = softcap_for(softcap)
-    if normalizer is not None:
-        divisor = as_number(normalizer, "normalizer")
-        if reduction != "mean":
-            raise ValueError(f"normalizer divides the mean: it has no meaning with reduction={reduction!r}")
-        if not math.isfinite(divisor):
-            raise ValueError(f"normalizer must be finite and not 0, got {shown(normalizer)}")
-    return smoothing, z, cap, divisor
+def coordinates(position, shape):
+    """Where a position in C order lies in an array."""
+    where = []
+    for n in reversed(shape):
+        position, i = divmod(position, n)
+        where.insert(0, i)
+    return where
 
 
 def label_error(name, shape, position, text, is_float, is_fraction, classes):
     """The exception for the label at a position in C order that the core refuses, `text` being its value."""
-    row = []
-    for n in reversed(shape):
-        position, i = divmod(position, n)
-        row.insert(0, str(i))
-    row = ", ".join(row) or "()"
+    row = ", ".join(map(str, coordinates(position, shape))) or "()"
     label = str(float(text)) if is_float else text.decode()
     if is_fraction:
         return ValueError(f"{name}[{row}] = {label} is not a whole number: class indices must be")
     return IndexError(f"{name}[{row}] = {label} is not a class index in [0, {classes})")
+
+
+def option_error(field, values, value, position, shape, axes):
+    """The exception for the value of a field of csm_call that must be one of `values`.
+
+    It is that of a row, unless the position in rows of a shape is negative; the argument has some of their axes.
+    """
+    name, place = "eps" if field == "hessian_floor" else field, ""
+    if position >= 0:
+        place = f"{name}[{', '.join(map(str, coordinates(position, shape)[axes]))}] = "
+    return ValueError(f"{name} must be {values}, got {place}{value}")
 
 
 def factor_of(a, b):
@@ -352,7 +292,7 @@ def broadcast_factors(a, b):
 def copy(a, to):
     """Copy an array into another that may have fewer digits."""
     with np.errstate(all="ignore"):
-        np.copyto(to, a, casting="unsafe")
+        np.copyto(np.asarray(to), a, casting="unsafe")
 
 
 def overlaps_itself(a):
@@ -368,41 +308,19 @@ def overlaps_itself(a):
     return False
 
 
-class Target(NamedTuple):
-    """Where a result is computed, and what the caller gets."""
-
-    array: np.ndarray
-    given: np.ndarray | None
-    copied_to: np.ndarray | None
-
-    def finish(self):
-        """The caller's array, filled; or the new one, as a scalar if it is 0-d."""
-        if self.given is None:
-            return self.array if self.array.ndim else self.array[()]
-        if self.copied_to is not None:
-            copy(self.array, self.copied_to)
-        return self.given
-
-
-def target_for(out, shape, dtype, like, inputs, apart=(), name="out"):
+def target_for(out, shape, dtype, like, inputs, apart, name="out"):
     """The array to compute a result of `shape` and `dtype` in.
 
     That is `out` where the core can write it, no input overlaps it but as the same array, and none of `apart`
-    at all (some of these may be no arrays); else a new one: in the memory order of `like`, or C order if
-    that is None.
+    at all (some of these may be None); else a new one: in the memory order of `like`, or C order if that is None.
     """
-    view = None
-    if out is not None:
-        view = check_out(out, shape, dtype, name)
-        others = [np.asarray(a) for a in apart if isinstance(a, np.ndarray)]
-        others += [a for a in inputs if not same_layout(view, a)]
-        if is_floating(view.dtype):
-            if not any(np.may_share_memory(view, a) for a in others):
-                return Target(view, out, None)
-            dtype = view.dtype.newbyteorder("=")
-    if like is None:
-        return Target(np.empty(shape, dtype), out, view)
-    return Target(np.empty_like(like, dtype=dtype, shape=shape, subok=False), out, view)
+    view = check_out(out, shape, dtype, name)
+    if is_floating(view.dtype):
+        others = [a for a in apart if a is not None] + [a for a in inputs if not same_layout(view, a)]
+        if not any(np.may_share_memory(view, a) for a in others):
+            return view
+        dtype = view.dtype.newbyteorder("=")
+    return np.empty(shape, dtype) if like is None else np.empty_like(like, dtype=dtype, shape=shape, subok=False)
 
 
 def same_layout(a, b):

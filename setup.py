@@ -99,8 +99,8 @@ class BuildCore(build_ext):
 
 
 extension = Extension(
-    "csoftmax._core",
-    sources=["csoftmax/_core.pyx", *map(str, sorted([*CORE.glob("*.c"), *CORE.glob("isa/*.c")]))],
+    "csoftmax._csoftmax",
+    sources=["csoftmax/_csoftmax.pyx", *map(str, sorted([*CORE.glob("*.c"), *CORE.glob("isa/*.c")]))],
     depends=[*map(str, sorted([*CORE.rglob("*.h"), *CORE.parent.glob("*.pxi")]))],
     include_dirs=["csoftmax", numpy.get_include()],
     define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_26_API_VERSION"), ("NPY_TARGET_VERSION", "NPY_1_26_API_VERSION")],

@@ -4,7 +4,7 @@ import operator
 
 import numpy as np
 
-from csoftmax import _arrays, _core
+from csoftmax import _arrays, _csoftmax
 
 
 def set_num_threads(n):
@@ -35,7 +35,7 @@ def set_num_threads(n):
     n = operator.index(n)
     if not 1 <= n < 2**31:
         raise ValueError(f"n must be at least 1 and below 2**31, got {_arrays.shown(n)}")
-    _core.set_num_threads(n)
+    _csoftmax.set_num_threads(n)
 
 
 def get_num_threads():
@@ -53,7 +53,7 @@ def get_num_threads():
     >>> csoftmax.get_num_threads() >= 1
     True
     """
-    return _core.get_num_threads()
+    return _csoftmax.get_num_threads()
 
 
 def show_config(mode="stdout"):
@@ -85,12 +85,12 @@ def show_config(mode="stdout"):
 
     config = {
         "version": __version__,
-        "isa": _core.isa(),
-        "isas": _core.isas_here(),
-        "built": _core.isas_built(),
-        "openmp": _core.has_openmp(),
+        "isa": _csoftmax.isa(),
+        "isas": _csoftmax.isas_here(),
+        "built": _csoftmax.isas_built(),
+        "openmp": _csoftmax.has_openmp(),
         "threads": get_num_threads(),
-        "compiler": _core.compiler(),
+        "compiler": _csoftmax.compiler(),
         "numpy": np.__version__,
     }
     if mode == "dicts":

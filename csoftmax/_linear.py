@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from csoftmax import _arrays
-from csoftmax._core import cross_entropy
+from csoftmax._csoftmax import cross_entropy
 
 _ROWS, _CHUNK = 1024, 2**23  # a chunk has so many rows, or so many bytes if that is more rows, ...
 _MEMORY, _PART = 2**26, 8  # ... but takes, with its tiles, at most so many bytes, or this part of all the logits

@@ -273,10 +273,10 @@ def test_every_feature_of_a_target_is_detected(name):
 
 
 MODULES_KNOW = {
-    "__init__": {"_core", "_control", "_linear"},
+    "__init__": {"_csoftmax", "_control", "_linear"},
     "__main__": set(),
-    "_control": {"_arrays", "_core"},
-    "_linear": {"_arrays", "_core"},
+    "_control": {"_arrays", "_csoftmax"},
+    "_linear": {"_arrays", "_csoftmax"},
     "_arrays": set(),
 }
 
@@ -309,10 +309,10 @@ def test_every_python_module_has_its_place():
 
 
 def test_the_binding_knows_the_c_api_alone():
-    binding = (PACKAGE / "_core.pyx").read_text()
+    binding = (PACKAGE / "_csoftmax.pyx").read_text()
     assert set(re.findall(r'extern from "([^"]+)"', binding)) == {"core/csoftmax.h", "Python.h"}
     lines = (PACKAGE / "__init__.pxd").read_text().splitlines()
-    assert all(line.startswith(("from csoftmax._core cimport ", "#")) for line in lines if line)
+    assert all(line.startswith(("from csoftmax._csoftmax cimport ", "#")) for line in lines if line)
 
 
 # What each part weighs
@@ -434,9 +434,9 @@ def test_wide_registers_stay_in_their_instance(objects, name):
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the dynamic symbols of ELF")
 def test_the_extension_exports_its_init_function_alone():
     need("nm")
-    symbols = output_of("nm", "--dynamic", "--defined-only", csoftmax._core.__file__).split()
-    assert symbols[2::3] == ["PyInit__core"]
-    needed = output_of("nm", "--dynamic", "--undefined-only", csoftmax._core.__file__)
+    symbols = output_of("nm", "--dynamic", "--defined-only", csoftmax._csoftmax.__file__).split()
+    assert symbols[2::3] == ["PyInit__csoftmax"]
+    needed = output_of("nm", "--dynamic", "--undefined-only", csoftmax._csoftmax.__file__)
     assert not re.search(r"\bU (fma|exp|log1?p?|pow)[fl]?(@|$)", needed, re.MULTILINE)
 
 

@@ -4,16 +4,19 @@ import operator
 
 import numpy as np
 
-from csoftmax import _arrays, _csoftmax
+from csoftmax import _arrays, _csoftmax, _thread_limits
+
+_csoftmax.grant_threads(_thread_limits.granted_threads())
 
 
 def set_num_threads(n):
     """Limit the threads that a call may use.
 
-    A call takes at most `n`, at most what OpenMP grants (``OMP_NUM_THREADS``, affinity,
-    ``threadpoolctl``), and only as many as its size is worth: one per 75,000 float32 numbers of long
-    rows, some 15 microseconds; a float64 counts as two numbers, a row as eight more. Results do not
-    depend on it.
+    A call takes the least of `n`; the environment variable ``CSOFTMAX_NUM_THREADS``, or else
+    ``OMP_NUM_THREADS``; the CPUs that its thread may use at the time; and the CPUs that the quotas of
+    its cgroup are worth, rounded down, but one at least. Variables and quotas are those at import. It
+    takes only as many as its size is worth: one per 75,000 float32 numbers of long rows, some
+    15 microseconds; a float64 counts as two numbers, a row as eight more. Results do not depend on it.
 
     Parameters
     ----------
@@ -41,7 +44,7 @@ def set_num_threads(n):
 def get_num_threads():
     """Return the number of threads a large call would use now.
 
-    1 without OpenMP, and in a forked child of a process.
+    1 in a build without threads, and in a forked child of a process.
 
     Returns
     -------
@@ -63,8 +66,9 @@ def show_config(mode="stdout"):
     ----------
     mode : {"stdout", "dicts"}
         Print it, or return it as a dict: ``version``; ``isa``, the instruction set that runs;
-        ``isas``, those this CPU has, best first; ``built``, those of this build; ``openmp``;
-        ``threads``, see `get_num_threads`; ``compiler``; ``numpy``, its version.
+        ``isas``, those this CPU has, best first; ``built``, those of this build; ``threading``,
+        "pthreads", "windows" or "none"; ``threads``, see `get_num_threads`; ``compiler``; ``numpy``,
+        its version.
 
     Returns
     -------
@@ -88,7 +92,7 @@ def show_config(mode="stdout"):
         "isa": _csoftmax.isa(),
         "isas": _csoftmax.isas_here(),
         "built": _csoftmax.isas_built(),
-        "openmp": _csoftmax.has_openmp(),
+        "threading": _csoftmax.threading(),
         "threads": get_num_threads(),
         "compiler": _csoftmax.compiler(),
         "numpy": np.__version__,

@@ -63,12 +63,13 @@ ONLY_IN = {
     "builtins of x86": (r"\b__builtin_ia32_", "dispatch.c fpenv.h"),
     "assembly": (r"\basm\b|\b__asm", "fpenv.h"),
     "detection of CPUs": (r"\b__builtin_cpu_|cpuid|xgetbv|\bgetauxval\b", "dispatch.c"),
-    "OpenMP": (r"#\s*pragma\s+omp\b|\bomp_|<omp\.h>|\b_OPENMP\b", "threads.h"),
-    "threads and forks": (r"\bpthread_|<pthread\.h>", "affinity.h pool.c"),
-    "atomics": (r"\batomic_|\b_Atomic\b|<stdatomic\.h>", "pool.c threads.h"),
+    "threads and forks": (r"\bpthread_|<pthread\.h>", "threads_posix.h"),
+    "Windows": (r"<windows\.h>|\b_WIN32\b", "threads.h threads_windows.h"),
+    "atomics": (r"\batomic_|\b_Atomic\b|<stdatomic\.h>", "pool.c thread_count.c"),
     "targets of compilation": (r"\b(push|pop)_options\b|\bGCC target\b|\battribute push\b", "isa/target.h"),
 }
 NOWHERE = {
+    "OpenMP": r"#\s*pragma\s+omp\b|\bomp_|<omp\.h>|\b_OPENMP\b",
     "Python": r"Python\.h|\bPy[A-Z_]\w*|\bnpy_",
     "fma of libm": r"\bfma[fl]?\s*\(",
     "token pasting": r"##",
@@ -132,7 +133,7 @@ def test_no_identifier_has_a_retired_word(name):
 
 def test_thresholds_stand_in_one_file():
     """Numbers that choose how something is computed; not those of formats, dtypes and polynomials."""
-    others = r"PHI_|CSM_UNSETTLED|KEEPS_|HAS_OPENMP|SHOWS|UP\b|KEEP_EXP|BUFFER_SIZE|_POSIX|CSM_FPENV|count\b"
+    others = r"PHI_|CSM_UNSETTLED|KEEPS_|SHOWS|UP\b|KEEP_EXP|BUFFER_SIZE|_POSIX|CSM_FPENV|count\b"
     allowed = f"(?!{others})"
     pattern = rf"enum\s*{{\s*{allowed}\w+ = \(?\d|#define {allowed}[A-Z_]+ \(*(\(ptrdiff_t\))?\d"
     files = [name for name in CODE if not fnmatch(name, "vec/*") and not fnmatch(name, "math/*_f??.h")]
@@ -142,7 +143,7 @@ def test_thresholds_stand_in_one_file():
 # Who may include whom
 
 KNOWS = {
-    "run.c": {"plan.h", "pool.h", "threads.h", "tuning.h", "math/product.h"},
+    "run.c": {"plan.h", "parallel.h", "tuning.h", "math/product.h"},
     "plan.c": {"plan.h", "tuning.h"},
     "factors.c": {"plan.h", "math/double.h"},
     "per_row.c": {"lines.h"},
@@ -156,9 +157,12 @@ KNOWS = {
     "convert.h": {"csoftmax.h"},
     "labels.h": {"csoftmax.h"},
     "block.h": {"csoftmax.h", "tuning.h"},
-    "pool.c": {"affinity.h", "pool.h", "fpenv.h", "tuning.h"},
-    "pool.h": {"csoftmax.h"},
-    "threads.h": {"pool.h", "tuning.h"},
+    "pool.c": {"threads.h", "parallel.h", "fpenv.h", "tuning.h"},
+    "thread_count.c": {"threads.h", "parallel.h", "tuning.h"},
+    "parallel.h": {"csoftmax.h"},
+    "threads.h": {"threads_posix.h", "threads_windows.h", "threads_none.h"},
+    "threads_posix.h": {"tuning.h"},
+    "threads_windows.h": {"tuning.h"},
 }
 
 
@@ -207,6 +211,8 @@ def test_a_header_compiles_alone(name, tmp_path):
     source.write_text(f'#include "{CORE / name}"\n')
     flags = [flag for flag in flags_of_setup() if flag.startswith("-std")] + ["-fsyntax-only", "-Wall", "-Werror"]
     flags += ["-Wno-unused-function", "-Wno-unused-const-variable", "-Wno-unknown-warning-option", "-Wno-psabi"]
+    if name == "threads_windows.h" and sys.platform != "win32":
+        pytest.skip("for Windows")
     if re.match("vec/(avx|sse)", name):
         if platform.machine() not in ("x86_64", "AMD64"):
             pytest.skip("intrinsics of x86")
@@ -275,9 +281,10 @@ def test_every_feature_of_a_target_is_detected(name):
 MODULES_KNOW = {
     "__init__": {"_csoftmax", "_control", "_linear"},
     "__main__": set(),
-    "_control": {"_arrays", "_csoftmax"},
+    "_control": {"_arrays", "_csoftmax", "_thread_limits"},
     "_linear": {"_arrays", "_csoftmax"},
     "_arrays": set(),
+    "_thread_limits": set(),
 }
 
 
@@ -479,12 +486,12 @@ def test_an_edited_header_or_changed_flags_rebuild(tmp_path):
     tree, everything = Tree(tmp_path), sorted(name for name in CODE if name.endswith(".c"))
     assert tree.build() == everything
     assert tree.build() == []
-    for header in ("threads.h", "math/exp_f32.h", "vec/scalar_f64.h", "isa/target.h"):
+    for header in ("parallel.h", "math/exp_f32.h", "vec/scalar_f64.h", "isa/target.h"):
         path = tree.root / "csoftmax" / "core" / header
         path.write_text(path.read_text() + "\n")
         assert tree.build() == everything, header
-    assert tree.build(CSOFTMAX_OPENMP="0") == everything
-    assert tree.build(CSOFTMAX_OPENMP="0") == []
+    assert tree.build(CSOFTMAX_THREADS="0") == everything
+    assert tree.build(CSOFTMAX_THREADS="0") == []
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the stand-in for the compiler is a shell script")
@@ -521,4 +528,4 @@ def test_files_are_compiled_together(tmp_path):
     assert tree.build(MAX_JOBS="2") == sorted(name for name in CODE if name.endswith(".c"))
     compiler.write_text(first + '\ncase "$*" in *core/pool.c*) exit 1; esac\n' + rest)
     with pytest.raises(AssertionError, match=r"core/pool\.c.*(status|code) 1"):
-        tree.build(MAX_JOBS="2", CSOFTMAX_OPENMP="0")
+        tree.build(MAX_JOBS="2", CSOFTMAX_THREADS="0")

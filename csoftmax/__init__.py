@@ -1,5 +1,7 @@
 """Softmax, its derivatives and its losses on NumPy arrays: compiled, exact, fast."""
 
+import sys as _sys
+
 try:
     import csoftmax._csoftmax as _csoftmax  # noqa: F401
 except ModuleNotFoundError as error:
@@ -27,6 +29,9 @@ from csoftmax._csoftmax import (
     softmax_vjp,
 )
 from csoftmax._linear import linear_cross_entropy
+
+if hasattr(_sys.modules.get("threadpoolctl"), "register"):
+    from csoftmax import threadpoolctl  # noqa: F401
 
 __version__ = "0.1.0"
 

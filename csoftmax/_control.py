@@ -18,6 +18,8 @@ def set_num_threads(n):
     takes only as many as its size is worth: one per 75,000 float32 numbers of long rows, some
     15 microseconds; a float64 counts as two numbers, a row as eight more. Results do not depend on it.
 
+    `threadpoolctl` limits threads too, once `csoftmax.threadpoolctl` is imported.
+
     Parameters
     ----------
     n : int

@@ -37,7 +37,7 @@ compile() {
     else
         "$zig" cc "${flags[@]}" -Wno-unused-command-line-argument -S -emit-llvm -Xclang -disable-llvm-passes "$file" \
             -o "$work/$target/$name.ll"
-    fi || { echo "FAILED: $file for $target" >&2; return 1; }
+    fi || { echo "FAILED: $file for $target" >&2; return 255; }      # then xargs stops
 }
 export -f compile
 

@@ -1,13 +1,12 @@
-"""The compiled part of the build: one extension over the C core; OpenMP, which says how many threads there may be,
-where the compiler has it.
+"""The compiled part of the build: one extension over the C core.
 
-CSOFTMAX_OPENMP=auto|0|1: use OpenMP if it works (default), never, or fail without.
+CSOFTMAX_THREADS=0: no threads.
 CSOFTMAX_DEBUG=1: for a debugger, without optimisation and with assertions.
 MAX_JOBS=n: compile n files at a time, not as many as there are CPUs.
 """
 
 import os
-import platform
+import shutil
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -22,38 +21,47 @@ from setuptools.errors import CompileError, LinkError
 CORE = Path("csoftmax/core")
 
 FLAGS = [
-    "-std=c11", "-O2", "-g0", "-fvisibility=hidden", "-pthread",
+    "-std=c11", "-O2", "-g0", "-fvisibility=hidden",
     # Exactness: products and sums are fused where the code says so, nowhere else.
     "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math",
     "-fno-asynchronous-unwind-tables",  # nothing here unwinds the stack: a fiftieth of the wheel
 ]
-if sys.platform == "linux" and platform.machine() == "x86_64":
-    # By gcc's generic costs small calls take up to a quarter longer, rows of three classes up to a third
-    # (docs/notes/compiler.md).
-    FLAGS += ["-mtune=skylake", "-falign-functions=64"]
+# Without these small calls take up to a quarter longer, rows of three classes up to a third (docs/notes/compiler.md).
+FLAGS_IF_KNOWN = ["-mtune=skylake", "-falign-functions=64"]
+# clang-cl hands on to clang what is one of its flags.
+FLAGS_OF_CLANG_CL = ["/std:c11", "/O2", *(f"/clang:{flag}" for flag in FLAGS if flag.startswith("-f"))]
+
+
 DEBUG = os.environ.get("CSOFTMAX_DEBUG", "0") != "0"
+THREADS = os.environ.get("CSOFTMAX_THREADS", "1")
+if THREADS not in ("0", "1"):
+    sys.exit(f"CSOFTMAX_THREADS={THREADS}: expected 0 or 1")
 FLAGS += ["-O0", "-g", "-UNDEBUG"] if DEBUG else []
+PTHREAD = ["-pthread"] if THREADS == "1" else []
 
 NO_COMPILER = """
-csoftmax is built from C and found no working C compiler ({error}).
-Install one and try again: `apt install gcc` on Debian and Ubuntu, `dnf install gcc` on Fedora,
-`xcode-select --install` on macOS; or set CC to the compiler to use.
+csoftmax is built from C, and `{compiler}` builds no program: install a C compiler (`apt install gcc` on Debian and
+Ubuntu, `dnf install gcc` on Fedora, `xcode-select --install` on macOS), or set CC to the one to use.
 """
+NO_CLANG_CL = "On Windows csoftmax is built by clang-cl: install LLVM (`winget install LLVM.LLVM`) and set PATH."
 
 
 class BuildCore(build_ext):
     def build_extension(self, ext):
-        try:
-            self.try_program("int main(void) { return 0; }", [])
-        except (CompileError, LinkError) as error:
-            sys.exit(NO_COMPILER.format(error=error))
-        if self.wants_openmp():
-            ext.extra_compile_args.append("-fopenmp")
-            ext.extra_link_args.append("-fopenmp")
-        if sys.platform == "linux" and not (self.inplace or self.editable_mode or DEBUG):
-            ext.extra_link_args.append("-Wl,-s")  # a wheel needs no symbol table; who profiles installs with -e
+        if self.compiler.compiler_type == "msvc":
+            # Microsoft's compiler has no pragma for the instruction set of a function.
+            self.compiler.initialize()
+            self.compiler.cc = shutil.which("clang-cl") or sys.exit(NO_CLANG_CL)
+            ext.extra_compile_args = FLAGS_OF_CLANG_CL
+        else:
+            self.works() or sys.exit(NO_COMPILER.format(compiler=self.compiler.compiler[0]))
+            known = [flag for flag in FLAGS_IF_KNOWN if self.works(flag, "-Werror")]
+            ext.extra_compile_args, ext.extra_link_args = FLAGS + known + PTHREAD, [*PTHREAD]
+            # A wheel needs no symbol table; who profiles installs with -e.
+            if not (self.inplace or self.editable_mode or DEBUG) and self.works("-Wl,-s"):
+                ext.extra_link_args.append("-Wl,-s")
         stamp = Path(self.build_temp) / "flags"
-        flags = f"{self.compiler.compiler_so} {ext.extra_compile_args} {ext.extra_link_args}"
+        flags = f"{vars(self.compiler)} {vars(ext)}"
         if not stamp.exists() or stamp.read_text() != flags:
             self.force = True
         self.compile_at_once()
@@ -76,36 +84,28 @@ class BuildCore(build_ext):
 
         self.compiler.compile = compile_in_threads
 
-    def wants_openmp(self):
-        asked = os.environ.get("CSOFTMAX_OPENMP", "auto")
-        if asked not in ("auto", "0", "1"):
-            sys.exit(f"CSOFTMAX_OPENMP={asked}: expected auto, 0 or 1")
-        if asked == "0":
-            return False
-        try:
-            self.try_program("#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }", ["-fopenmp"])
-        except (CompileError, LinkError):
-            if asked == "1":
-                sys.exit("CSOFTMAX_OPENMP=1, but a program with -fopenmp does not build: install libgomp or libomp")
-            return False
-        return True
-
-    def try_program(self, source, flags):
+    def works(self, *flags):
+        """Whether a program builds with these flags."""
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "probe.c"
-            path.write_text(source)
-            objects = self.compiler.compile([str(path)], output_dir="/", extra_postargs=flags)
-            self.compiler.link_executable(objects, "probe", output_dir=folder, extra_postargs=flags)
+            source = Path(folder) / "probe.c"
+            source.write_text("int main(void) { return 0; }\n")
+            try:
+                objects = self.compiler.compile([str(source)], output_dir="/", extra_postargs=[*flags])
+                self.compiler.link_executable(objects, "probe", output_dir=folder, extra_postargs=[*flags])
+            except (CompileError, LinkError):
+                return False
+        return True
 
 
 extension = Extension(
-    "csoftmax._core",
-    sources=["csoftmax/_core.pyx", *map(str, sorted([*CORE.glob("*.c"), *CORE.glob("isa/*.c")]))],
+    "csoftmax._csoftmax",
+    sources=["csoftmax/_csoftmax.pyx", *map(str, sorted([*CORE.glob("*.c"), *CORE.glob("isa/*.c")]))],
     depends=[*map(str, sorted([*CORE.rglob("*.h"), *CORE.parent.glob("*.px[id]")]))],
     include_dirs=["csoftmax", numpy.get_include()],
-    define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_26_API_VERSION"), ("NPY_TARGET_VERSION", "NPY_1_26_API_VERSION")],
-    extra_compile_args=FLAGS,
-    extra_link_args=["-pthread"],
+    define_macros=[
+        ("NPY_NO_DEPRECATED_API", "NPY_1_26_API_VERSION"), ("NPY_TARGET_VERSION", "NPY_1_26_API_VERSION"),
+        *([("CSM_NO_THREADS", None)] if THREADS == "0" else []),
+    ],
 )
 
 setup(

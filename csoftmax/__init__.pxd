@@ -1,1 +1,1 @@
-from csoftmax._core cimport jacobian_rows, loss_gradient_rows, real, softmax_rows
+from csoftmax._csoftmax cimport jacobian_rows, loss_gradient_rows, real, softmax_rows

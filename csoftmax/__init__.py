@@ -1,9 +1,11 @@
 """Softmax, its derivatives and its losses on NumPy arrays: compiled, exact, fast."""
 
+import sys as _sys
+
 try:
-    import csoftmax._core as _core  # noqa: F401
+    import csoftmax._csoftmax as _csoftmax  # noqa: F401
 except ModuleNotFoundError as error:
-    if error.name != "csoftmax._core":
+    if error.name != "csoftmax._csoftmax":
         raise
     raise ImportError(
         "csoftmax is not compiled in this folder, which shadows any csoftmax that is installed: "
@@ -11,7 +13,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 from csoftmax._control import get_num_threads, set_num_threads, show_config
-from csoftmax._core import (
+from csoftmax._csoftmax import (
     cross_entropy,
     kl_divergence,
     log_softmax,
@@ -27,6 +29,9 @@ from csoftmax._core import (
     softmax_vjp,
 )
 from csoftmax._linear import linear_cross_entropy
+
+if hasattr(_sys.modules.get("threadpoolctl"), "register"):
+    from csoftmax import threadpoolctl  # noqa: F401
 
 __version__ = "0.1.0"
 

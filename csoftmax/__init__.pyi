@@ -54,7 +54,7 @@ class _Config(TypedDict):
     isa: str
     isas: list[str]
     built: list[str]
-    openmp: bool
+    threading: Literal["pthreads", "windows", "none"]
     threads: int
     compiler: str
     numpy: str

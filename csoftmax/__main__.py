@@ -114,8 +114,7 @@ def show_build():
     print("What was built")
     print(f"  csoftmax {config['version']} with NumPy {config['numpy']}, compiled by {config['compiler']}")
     print(f"  instruction set  {config['isa']} (this CPU runs {', '.join(config['isas'])})")
-    print(f"  OpenMP           {'yes' if config['openmp'] else 'no'}")
-    print(f"  threads          {config['threads']}")
+    print(f"  threads          {config['threads']} ({config['threading']})")
 
 
 def show_regression(features, labels):

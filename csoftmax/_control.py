@@ -4,16 +4,21 @@ import operator
 
 import numpy as np
 
-from csoftmax import _coerce, _core
+from csoftmax import _coerce, _csoftmax, _thread_limits
+
+_csoftmax.grant_threads(_thread_limits.granted_threads())
 
 
 def set_num_threads(n):
     """Limit the threads that a call may use.
 
-    A call takes at most `n`, at most what OpenMP grants (``OMP_NUM_THREADS``, affinity,
-    ``threadpoolctl``), and only as many as its size is worth: one per 75,000 float32 numbers of long
-    rows, some 15 microseconds; a float64 counts as two numbers, a row as eight more. Results do not
-    depend on it.
+    A call takes the least of `n`; the environment variable ``CSOFTMAX_NUM_THREADS``, or else
+    ``OMP_NUM_THREADS``; the CPUs that its thread may use at the time; and the CPUs that the quotas of
+    its cgroup are worth, rounded down, but one at least. Variables and quotas are those at import. It
+    takes only as many as its size is worth: one per 75,000 float32 numbers of long rows, some
+    15 microseconds; a float64 counts as two numbers, a row as eight more. Results do not depend on it.
+
+    `threadpoolctl` limits threads too, once `csoftmax.threadpoolctl` is imported.
 
     Parameters
     ----------
@@ -35,13 +40,13 @@ def set_num_threads(n):
     n = operator.index(n)
     if not 1 <= n < 2**31:
         raise ValueError(f"n must be at least 1 and below 2**31, got {_coerce.shown(n)}")
-    _core.set_num_threads(n)
+    _csoftmax.set_num_threads(n)
 
 
 def get_num_threads():
     """Return the number of threads a large call would use now.
 
-    1 without OpenMP, and in a forked child of a process.
+    1 in a build without threads, and in a forked child of a process.
 
     Returns
     -------
@@ -53,7 +58,7 @@ def get_num_threads():
     >>> csoftmax.get_num_threads() >= 1
     True
     """
-    return _core.get_num_threads()
+    return _csoftmax.get_num_threads()
 
 
 def show_config(mode="stdout"):
@@ -63,8 +68,9 @@ def show_config(mode="stdout"):
     ----------
     mode : {"stdout", "dicts"}
         Print it, or return it as a dict: ``version``; ``isa``, the instruction set that runs;
-        ``isas``, those this CPU has, best first; ``built``, those of this build; ``openmp``;
-        ``threads``, see `get_num_threads`; ``compiler``; ``numpy``, its version.
+        ``isas``, those this CPU has, best first; ``built``, those of this build; ``threading``,
+        "pthreads", "windows" or "none"; ``threads``, see `get_num_threads`; ``compiler``; ``numpy``,
+        its version.
 
     Returns
     -------
@@ -85,12 +91,12 @@ def show_config(mode="stdout"):
 
     config = {
         "version": __version__,
-        "isa": _core.isa(),
-        "isas": _core.isas_here(),
-        "built": _core.isas_built(),
-        "openmp": _core.has_openmp(),
+        "isa": _csoftmax.isa(),
+        "isas": _csoftmax.isas_here(),
+        "built": _csoftmax.isas_built(),
+        "threading": _csoftmax.threading(),
         "threads": get_num_threads(),
-        "compiler": _core.compiler(),
+        "compiler": _csoftmax.compiler(),
         "numpy": np.__version__,
     }
     if mode == "dicts":

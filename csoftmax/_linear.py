@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from csoftmax import _coerce
-from csoftmax._core import cross_entropy, per_row
+from csoftmax._csoftmax import cross_entropy, per_row
 from csoftmax._products import TILE, Gradients, Weights, as_real, slices
 
 _ROWS, _CHUNK = 1024, 2**23  # a chunk has so many rows, or so many bytes if that is more rows, ...

@@ -1,4 +1,4 @@
-# Typed loops, for Cython callers and for arrays known to be C-contiguous. Declared in _core.pxd.
+# Typed loops, for Cython callers and for arrays known to be C-contiguous. Declared in _csoftmax.pxd.
 
 cdef inline csm_dtype dtype_of(const real *_) noexcept nogil:
     return CSM_F32 if real is float else CSM_F64

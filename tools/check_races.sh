@@ -3,7 +3,7 @@
 #
 #     tools/check_races.sh [pytest arguments]
 #
-# Needs what sanitized.sh needs, and libomp (Debian: libomp-19-dev).
+# Needs what sanitized.sh needs.
 set -euo pipefail
 source "$(dirname "$0")/sanitized.sh"
 build_sanitized "-fsanitize=thread" 1

@@ -3,7 +3,7 @@
 #
 #     tools/check_sanitizers.sh [pytest arguments]
 #
-# Needs what sanitized.sh needs. The serial library, since libomp is not instrumented.
+# Needs what sanitized.sh needs. check_races.sh has the tests of threads.
 set -euo pipefail
 source "$(dirname "$0")/sanitized.sh"
 build_sanitized "-fsanitize=address,undefined -fno-sanitize-recover=undefined -shared-libasan" 0

@@ -111,14 +111,18 @@ csm_status csm_run(csm_call *call);
    one; they are left alone if that is NULL. */
 csm_status csm_check(csm_call *call, ptrdiff_t *label);
 
-/* Threads a call may use: `n` at most, and no more than OpenMP grants at the time; 0 takes the limit off. */
-void csm_set_num_threads(int n);
+/* Threads that a large call would use now: the least of what was set and what was granted, both at least 1, and of the
+   CPUs that the calling thread may use; 1 in a forked child. */
 int csm_get_num_threads(void);
+void csm_set_num_threads(int n);
+void csm_grant_threads(int n);          /* by the environment and by quotas of the system */
+const char *csm_threading(void);        /* pthreads, windows or none */
+
+/* For tests: so many CPUs, whatever the system says; 0: as it says. */
+void csm_assume_cpus(int n);
 
 /* For tests: whether a call leaves the flags of floating-point exceptions that it raised, where the CPU has such. */
 void csm_keep_flags(int keep);
-
-int csm_has_openmp(void);
 
 /* From now on a forked child computes serially. */
 void csm_guard_forks(void);

@@ -1,40 +1,36 @@
-/* The pool: workers wait for jobs that they may join. Includes affinity.h, pool.h, fpenv.h. Holds its state.
-
-   Why they are not OpenMP's: docs/notes/threads.md. */
-#include "affinity.h"
-#include "pool.h"
+/* The pool: workers wait for jobs that they may join. Includes threads.h, parallel.h, fpenv.h, tuning.h. Holds its
+   state. */
+#include "threads.h"
+#include "parallel.h"
 #include "fpenv.h"
 #include "tuning.h"
 
-#include <pthread.h>
-#include <sched.h>
-#include <signal.h>
 #include <stdatomic.h>
 
 /* On the stack of who called. */
 typedef struct job {
     void (*part)(struct job *, int me);
-    int max_workers;                      /* that may join                       */
+    int max_workers;                /* that may join                        */
     atomic_int joined, inside;      /* those that have, and are still in it */
-    csm_cores elsewhere;            /* for workers that start, or wake      */
+    csm_cpus elsewhere;             /* for workers that start, or wake      */
     struct job *next;
 } job;
 
 /* On the stack of a worker that sleeps. */
 typedef struct waiter {
-    pthread_t thread;
-    pthread_cond_t call;
+    csm_thread thread;
+    csm_condition call;
     int called;
     struct waiter *next;
 } waiter;
 
 static struct {
-    pthread_mutex_t lock;           /* of changes                           */
-    pthread_cond_t left;
+    csm_mutex lock;                 /* of changes                           */
+    csm_condition left;
     _Atomic(job *) first;           /* of the queue; its jobs take workers  */
-    waiter *asleep;                /* the last to fall asleep              */
+    waiter *asleep;                 /* the last to fall asleep              */
     int workers;
-} pool = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, NULL, NULL, 0};
+} pool = {CSM_MUTEX, CSM_CONDITION, NULL, NULL, 0};
 
 static atomic_int forked;
 
@@ -80,11 +76,10 @@ static job *join_job(int *me)
 
 static void sleep_until_called(void)
 {
-    waiter s = {pthread_self(), PTHREAD_COND_INITIALIZER, 0, pool.asleep};
+    waiter s = {csm_this_thread(), CSM_CONDITION, 0, pool.asleep};
     pool.asleep = &s;
     while (!s.called)
-        pthread_cond_wait(&s.call, &pool.lock);
-    pthread_cond_destroy(&s.call);
+        csm_wait(&s.call, &pool.lock);
 }
 
 /* Who is woken wakes two others, and so on: the caller need not wake all, one after another. */
@@ -95,7 +90,7 @@ static void wake_two_for(const job *j)
         pool.asleep = s->next;
         s->called = 1;
         csm_keep_to(s->thread, &j->elsewhere);
-        pthread_cond_signal(&s->call);
+        csm_wake_one(&s->call);
     }
 }
 
@@ -105,28 +100,29 @@ static job *wait_for_job(int *me)
     job *j = NULL;
     while (!j) {
         for (int i = 0; i < SPIN_YIELDS && !atomic_load(&pool.first); i++)
-            sched_yield();
-        pthread_mutex_lock(&pool.lock);
+            csm_yield();
+        csm_lock(&pool.lock);
         if (!atomic_load(&pool.first))
             sleep_until_called();
         j = join_job(me);
         if (j && atomic_load(&pool.first) == j)
             wake_two_for(j);
-        pthread_mutex_unlock(&pool.lock);
+        csm_unlock(&pool.lock);
     }
     return j;
 }
 
 static void leave(job *j)
 {
-    pthread_mutex_lock(&pool.lock);
+    csm_lock(&pool.lock);
     if (atomic_fetch_sub(&j->inside, 1) == 1)
-        pthread_cond_broadcast(&pool.left);
-    pthread_mutex_unlock(&pool.lock);
+        csm_wake_all(&pool.left);
+    csm_unlock(&pool.lock);
 }
 
-static void *worker_main(void *nothing)
+static csm_thread_result CSM_THREAD_CALL worker_main(void *nothing)
 {
+    (void)nothing;
     csm_fpenv_enter();              /* for good: it began with the modes of its creator */
     for (;;) {
         int me;
@@ -134,40 +130,30 @@ static void *worker_main(void *nothing)
         j->part(j, me);
         leave(j);
     }
-    return nothing;
+    return 0;
 }
 
-/* As many workers as a job takes, if the system gives them. They take no signals, which are for other threads. */
+/* As many workers as a job takes, if the system gives them. */
 static void start_workers_for(const job *j)
 {
-    sigset_t all, before;
-    pthread_attr_t attributes;
-    if (pthread_attr_init(&attributes))
-        return;
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    pthread_t worker;
-    for (; pool.workers < j->max_workers && !pthread_create(&worker, &attributes, worker_main, NULL); pool.workers++)
-        csm_keep_to(worker, &j->elsewhere);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attributes);
+    while (pool.workers < j->max_workers && csm_start_thread(worker_main, &j->elsewhere))
+        pool.workers++;
 }
 
-/* Left to itself the system may start or wake a worker on the core of who calls, where it waits until the call is over:
+/* Left to itself the system may start or wake a worker on the CPU of who calls, where it waits until the call is over:
    it goes elsewhere, if it can. */
 static void open_job(job *j)
 {
     if (!j->max_workers)
         return;
-    pthread_mutex_lock(&pool.lock);
+    csm_lock(&pool.lock);
     append_job(j);
     if (pool.asleep || pool.workers < j->max_workers)
-        csm_other_cores(&j->elsewhere);
+        csm_other_cpus(&j->elsewhere);
     if (pool.workers < j->max_workers)
         start_workers_for(j);
     wake_two_for(j);
-    pthread_mutex_unlock(&pool.lock);
+    csm_unlock(&pool.lock);
 }
 
 /* From now on nobody joins. */
@@ -175,21 +161,21 @@ static void close_job(job *j)
 {
     if (!j->max_workers)
         return;
-    pthread_mutex_lock(&pool.lock);
+    csm_lock(&pool.lock);
     remove_job(j);
-    pthread_mutex_unlock(&pool.lock);
+    csm_unlock(&pool.lock);
 }
 
 static void wait_for_all(job *j)
 {
     for (int i = 0; i < SPIN_YIELDS && atomic_load(&j->inside); i++)
-        sched_yield();
+        csm_yield();
     if (!atomic_load(&j->inside))
         return;
-    pthread_mutex_lock(&pool.lock);
+    csm_lock(&pool.lock);
     while (atomic_load(&j->inside))
-        pthread_cond_wait(&pool.left, &pool.lock);
-    pthread_mutex_unlock(&pool.lock);
+        csm_wait(&pool.left, &pool.lock);
+    csm_unlock(&pool.lock);
 }
 
 typedef struct {
@@ -209,7 +195,7 @@ static void take_chunks(job *j, int me)
         s->work(s->context, me ? s->chunks - 1 - atomic_fetch_add(&s->by_workers, 1) : own, me);
 }
 
-void csm_share(int threads, ptrdiff_t chunks, void (*work)(void *, ptrdiff_t, int), void *context)
+void csm_parallel_for(int threads, ptrdiff_t chunks, void (*work)(void *, ptrdiff_t, int), void *context)
 {
     sharing s = {.job = {.part = take_chunks, .max_workers = workers_for(threads)},
                  .work = work, .context = context, .chunks = chunks};
@@ -232,7 +218,7 @@ static void take_part(job *j, int me)
     csm_place *const p = (csm_place *)j;
     int size;
     while (!(size = atomic_load(&p->size)))
-        sched_yield();
+        csm_yield();
     p->work(p->context, p, me, size);
 }
 
@@ -241,7 +227,7 @@ void csm_gather(int threads, void (*work)(void *, csm_place *, int, int), void *
     csm_place p = {.job = {.part = take_part, .max_workers = workers_for(threads)}, .work = work, .context = context};
     open_job(&p.job);
     for (int i = 0; i < JOIN_YIELDS && atomic_load(&p.job.joined) < p.job.max_workers; i++)
-        sched_yield();
+        csm_yield();
     close_job(&p.job);
     atomic_store(&p.size, atomic_load(&p.job.joined) + 1);
     take_part(&p.job, 0);
@@ -256,9 +242,9 @@ void csm_meet(csm_place *p)
         atomic_store(&p->meetings, meetings + 1);
     }
     while (atomic_load(&p->meetings) == meetings)
-        sched_yield();
+        csm_yield();
 }
 
 static void note_fork(void) { atomic_store(&forked, 1); }
-void csm_guard_forks(void) { pthread_atfork(NULL, NULL, note_fork); }
+void csm_guard_forks(void) { csm_on_fork(note_fork); }
 int csm_is_forked(void) { return atomic_load_explicit(&forked, memory_order_relaxed); }

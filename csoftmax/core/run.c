@@ -1,9 +1,8 @@
 /* Runs a call: splits its rows into slices, chunks and blocks that a kernel takes, and polls between the slices.
-   Includes plan.h, pool.h, threads.h, math/product.h. */
+   Includes plan.h, parallel.h, math/product.h. */
 #include "math/product.h"
+#include "parallel.h"
 #include "plan.h"
-#include "pool.h"
-#include "threads.h"
 #include "tuning.h"
 
 #include <float.h>
@@ -110,7 +109,7 @@ static ptrdiff_t work_of(const plan *p)
 static int shares_rows(const plan *p)
 {
     const int splits = p->call->op <= CSM_GRAD_HESS && p->layout == CSM_ROWS && !p->stage_bytes;
-    return splits && p->n >= 2 * CSM_WORK_PER_THREAD && p->count < csm_max_threads();
+    return splits && p->n >= 2 * CSM_WORK_PER_THREAD && p->count < csm_get_num_threads();
 }
 
 static void compute_together(void *job, csm_place *place, int me, int threads)
@@ -164,7 +163,7 @@ static csm_status run_slices(plan *p)
         if (p->together)
             csm_gather(p->threads, compute_together, p);
         else
-            csm_share(p->threads, ceil_div(p->end - p->begin, p->chunk_rows), compute_chunk, p);
+            csm_parallel_for(p->threads, ceil_div(p->end - p->begin, p->chunk_rows), compute_chunk, p);
     }
     return CSM_OK;
 }
@@ -314,7 +313,3 @@ void csm_keep_flags(int one_minus_eps) { csm_fpenv_keeps_flags = one_minus_eps; 
 #else
 void csm_keep_flags(int one_minus_eps) { (void)one_minus_eps; }
 #endif
-
-void csm_set_num_threads(int n) { limit_threads(n); }
-int csm_has_openmp(void) { return HAS_OPENMP; }
-int csm_get_num_threads(void) { return csm_max_threads(); }

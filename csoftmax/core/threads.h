@@ -1,43 +1,27 @@
-/* How many threads a call gets. The only file with OpenMP, which is asked for the number of threads that it would
-   grant, and for nothing else; without it everything is serial. Includes pool.h. Holds the limit. */
+/* Threads, locks, CPUs and forks as pool.c and thread_count.c use them: one of three bodies, for POSIX, for Windows, or
+   for a build without threads (CSM_NO_THREADS). It asks the system's headers for more than C11, so it comes first.
+
+   Each defines:
+   CSM_THREADING                        its name
+   csm_mutex, CSM_MUTEX                 a lock, and what it begins as; csm_lock, csm_unlock
+   csm_condition, CSM_CONDITION         likewise; csm_wait lets go of the lock meanwhile; csm_wake_one, csm_wake_all
+   csm_yield()                          lets another thread have the CPU, if one waits for it
+   csm_cpus, csm_other_cpus(cpus)       those that the caller may use, but the one it is on, unless there is no other
+   csm_thread, csm_this_thread()        a thread whose CPUs can be set
+   csm_keep_to(thread, cpus)            may run there; does nothing if none are known
+   csm_start_thread(main, cpus)         1, or 0 if the system gives no thread. It takes no signals, and never ends
+   csm_thread_result, CSM_THREAD_CALL   of `main`: static csm_thread_result CSM_THREAD_CALL main(void *nothing)
+   csm_count_cpus()                     those that the calling thread may use
+   csm_on_fork(function)                calls it in each forked child */
 #ifndef CSM_THREADS_H
 #define CSM_THREADS_H
 
-#include "pool.h"
-#include "tuning.h"
-
-#include <stdatomic.h>
-#ifdef _OPENMP
-#include <omp.h>
-enum { HAS_OPENMP = 1 };
+#if defined(CSM_NO_THREADS)
+#include "threads_none.h"
+#elif defined(_WIN32)
+#include "threads_windows.h"
 #else
-enum { HAS_OPENMP = 0 };
+#include "threads_posix.h"
 #endif
-
-static atomic_int csm_thread_limit;     /* 0: none */
-
-static inline void limit_threads(int n) { atomic_store(&csm_thread_limit, n); }
-
-static inline int csm_max_threads(void)
-{
-#ifdef _OPENMP
-    if (!csm_is_forked()) {
-        int limit = atomic_load_explicit(&csm_thread_limit, memory_order_relaxed), most = omp_get_max_threads();
-        return limit && limit < most ? limit : most;
-    }
-#endif
-    return 1;
-}
-
-/* Threads for so much work, of which no more than `most` can be done at once. */
-static inline int csm_threads_for(ptrdiff_t work, ptrdiff_t most)
-{
-    const ptrdiff_t worth = work / CSM_WORK_PER_THREAD;
-    most = most < worth ? most : worth;
-    if (most <= 1)
-        return 1;
-    const int threads = csm_max_threads();
-    return threads < most ? threads : (int)most;
-}
 
 #endif

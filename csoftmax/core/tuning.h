@@ -106,4 +106,8 @@ enum { ROW_WORK = 8, CSM_WORK_PER_THREAD = 75000 };
    begin with those that are there (docs/notes/threads.md). */
 enum { SPIN_YIELDS = 2000, JOIN_YIELDS = 200 };
 
+/* Bytes of a worker's stack, of which tiles that are transposed take 68 KB. The system's own choice varies: 8 MB by
+   glibc, 512 KB by macOS, 128 KB by musl. */
+enum { CSM_WORKER_STACK = 512 * 1024 };
+
 #endif

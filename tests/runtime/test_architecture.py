@@ -63,12 +63,13 @@ ONLY_IN = {
     "builtins of x86": (r"\b__builtin_ia32_", "dispatch.c fpenv.h"),
     "assembly": (r"\basm\b|\b__asm", "fpenv.h"),
     "detection of CPUs": (r"\b__builtin_cpu_|cpuid|xgetbv|\bgetauxval\b", "dispatch.c"),
-    "OpenMP": (r"#\s*pragma\s+omp\b|\bomp_|<omp\.h>|\b_OPENMP\b", "threads.h"),
-    "threads and forks": (r"\bpthread_|<pthread\.h>", "affinity.h pool.c"),
-    "atomics": (r"\batomic_|\b_Atomic\b|<stdatomic\.h>", "pool.c threads.h"),
+    "threads and forks": (r"\bpthread_|<pthread\.h>", "threads_posix.h"),
+    "Windows": (r"<windows\.h>|\b_WIN32\b", "threads.h threads_windows.h"),
+    "atomics": (r"\batomic_|\b_Atomic\b|<stdatomic\.h>", "pool.c thread_count.c"),
     "targets of compilation": (r"\b(push|pop)_options\b|\bGCC target\b|\battribute push\b", "isa/target.h"),
 }
 NOWHERE = {
+    "OpenMP": r"#\s*pragma\s+omp\b|\bomp_|<omp\.h>|\b_OPENMP\b",
     "Python": r"Python\.h|\bPy[A-Z_]\w*|\bnpy_",
     "fma of libm": r"\bfma[fl]?\s*\(",
     "token pasting": r"##",
@@ -132,7 +133,7 @@ def test_no_identifier_has_a_retired_word(name):
 
 def test_thresholds_stand_in_one_file():
     """Numbers that choose how something is computed; not those of formats, dtypes and polynomials."""
-    others = r"PHI_|CSM_UNSETTLED|KEEPS_|HAS_OPENMP|SHOWS|UP\b|MOST_FIELDS|BUFFER_SIZE|_POSIX|CSM_FPENV"
+    others = r"PHI_|CSM_UNSETTLED|KEEPS_|SHOWS|UP\b|MOST_FIELDS|BUFFER_SIZE|_POSIX|CSM_FPENV"
     allowed = f"(?!{others})"
     pattern = rf"enum\s*{{\s*{allowed}\w+ = \(?\d|#define {allowed}[A-Z_]+ \(*(\(ptrdiff_t\))?\d"
     files = [name for name in CODE if not fnmatch(name, "vec/*") and not fnmatch(name, "math/*_f??.h")]
@@ -142,7 +143,7 @@ def test_thresholds_stand_in_one_file():
 # Who may include whom
 
 KNOWS = {
-    "run.c": {"plan.h", "pool.h", "threads.h", "tuning.h", "math/product.h"},
+    "run.c": {"plan.h", "parallel.h", "tuning.h", "math/product.h"},
     "plan.c": {"plan.h", "tuning.h"},
     "factors.c": {"plan.h", "math/double.h"},
     "per_row.c": {"lines.h"},
@@ -157,9 +158,12 @@ KNOWS = {
     "convert.h": {"csoftmax.h"},
     "labels.h": {"csoftmax.h"},
     "block.h": {"csoftmax.h", "tuning.h"},
-    "pool.c": {"affinity.h", "pool.h", "fpenv.h", "tuning.h"},
-    "pool.h": {"csoftmax.h"},
-    "threads.h": {"pool.h", "tuning.h"},
+    "pool.c": {"threads.h", "parallel.h", "fpenv.h", "tuning.h"},
+    "thread_count.c": {"threads.h", "parallel.h", "tuning.h"},
+    "parallel.h": {"csoftmax.h"},
+    "threads.h": {"threads_posix.h", "threads_windows.h", "threads_none.h"},
+    "threads_posix.h": {"tuning.h"},
+    "threads_windows.h": {"tuning.h"},
 }
 
 
@@ -208,6 +212,8 @@ def test_a_header_compiles_alone(name, tmp_path):
     source.write_text(f'#include "{CORE / name}"\n')
     flags = [flag for flag in flags_of_setup() if flag.startswith("-std")] + ["-fsyntax-only", "-Wall", "-Werror"]
     flags += ["-Wno-unused-function", "-Wno-unused-const-variable", "-Wno-unknown-warning-option", "-Wno-psabi"]
+    if name == "threads_windows.h" and sys.platform != "win32":
+        pytest.skip("for Windows")
     if re.match("vec/(avx|sse)", name):
         if platform.machine() not in ("x86_64", "AMD64"):
             pytest.skip("intrinsics of x86")
@@ -274,12 +280,14 @@ def test_every_feature_of_a_target_is_detected(name):
 
 
 MODULES_KNOW = {
-    "__init__": {"_core", "_control", "_linear"},
+    "__init__": {"_csoftmax", "_control", "_linear"},
     "__main__": set(),
-    "_control": {"_coerce", "_core"},
-    "_linear": {"_coerce", "_core", "_products"},
+    "_control": {"_coerce", "_csoftmax", "_thread_limits"},
+    "_linear": {"_coerce", "_csoftmax", "_products"},
     "_products": {"_coerce"},
     "_coerce": set(),
+    "_thread_limits": set(),
+    "threadpoolctl": set(),
     "_formulas": set(),
     "boosting": set(),
     "special": {"_formulas"},
@@ -293,6 +301,7 @@ MODULES_KNOW = {
     "_dask_blocks": set(),
 }
 OTHER_PACKAGES = {
+    "threadpoolctl": {"threadpoolctl"},
     "torch": {"torch"},
     "_torch_autograd": {"torch"},
     "_torch_linear": {"torch"},
@@ -333,9 +342,9 @@ def test_every_python_module_has_its_place():
 def test_the_binding_knows_the_c_api_alone():
     files = [path for path in PACKAGE.iterdir() if path.suffix in (".pyx", ".pxi", ".pxd")]
     externs = {(path.name, of) for path in files for of in re.findall(r'extern from "([^"]+)"', path.read_text())}
-    assert externs == {("_capi.pxd", "core/csoftmax.h"), ("_core.pyx", "Python.h")}
+    assert externs == {("_capi.pxd", "core/csoftmax.h"), ("_csoftmax.pyx", "Python.h")}
     lines = (PACKAGE / "__init__.pxd").read_text().splitlines()
-    assert all(line.startswith(("from csoftmax._core cimport ", "#")) for line in lines if line)
+    assert all(line.startswith(("from csoftmax._csoftmax cimport ", "#")) for line in lines if line)
 
 
 # What each part weighs
@@ -457,9 +466,9 @@ def test_wide_registers_stay_in_their_instance(objects, name):
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the dynamic symbols of ELF")
 def test_the_extension_exports_its_init_function_alone():
     need("nm")
-    symbols = output_of("nm", "--dynamic", "--defined-only", csoftmax._core.__file__).split()
-    assert symbols[2::3] == ["PyInit__core"]
-    needed = output_of("nm", "--dynamic", "--undefined-only", csoftmax._core.__file__)
+    symbols = output_of("nm", "--dynamic", "--defined-only", csoftmax._csoftmax.__file__).split()
+    assert symbols[2::3] == ["PyInit__csoftmax"]
+    needed = output_of("nm", "--dynamic", "--undefined-only", csoftmax._csoftmax.__file__)
     assert not re.search(r"\bU (fma|exp|log1?p?|pow)[fl]?(@|$)", needed, re.MULTILINE)
 
 
@@ -502,12 +511,12 @@ def test_an_edited_header_or_changed_flags_rebuild(tmp_path):
     tree, everything = Tree(tmp_path), sorted(name for name in CODE if name.endswith(".c"))
     assert tree.build() == everything
     assert tree.build() == []
-    for header in ("threads.h", "math/exp_f32.h", "vec/scalar_f64.h", "isa/target.h"):
+    for header in ("parallel.h", "math/exp_f32.h", "vec/scalar_f64.h", "isa/target.h"):
         path = tree.root / "csoftmax" / "core" / header
         path.write_text(path.read_text() + "\n")
         assert tree.build() == everything, header
-    assert tree.build(CSOFTMAX_OPENMP="0") == everything
-    assert tree.build(CSOFTMAX_OPENMP="0") == []
+    assert tree.build(CSOFTMAX_THREADS="0") == everything
+    assert tree.build(CSOFTMAX_THREADS="0") == []
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the stand-in for the compiler is a shell script")
@@ -544,4 +553,4 @@ def test_files_are_compiled_together(tmp_path):
     assert tree.build(MAX_JOBS="2") == sorted(name for name in CODE if name.endswith(".c"))
     compiler.write_text(first + '\ncase "$*" in *core/pool.c*) exit 1; esac\n' + rest)
     with pytest.raises(AssertionError, match=r"core/pool\.c.*(status|code) 1"):
-        tree.build(MAX_JOBS="2", CSOFTMAX_OPENMP="0")
+        tree.build(MAX_JOBS="2", CSOFTMAX_THREADS="0")

@@ -10,7 +10,7 @@ import pytest
 from surface import read_only
 
 import csoftmax
-from csoftmax import _core
+from csoftmax import _csoftmax
 
 DTYPES = ["f4", "f8"]
 SHAPES = [(1, 1), (1, 7), (5, 2), (40, 33), (2001, 100)]
@@ -121,7 +121,7 @@ def test_client_without_arrays(client):
 def test_softmax_inplace(dtype, shape):
     x = logits(shape, dtype)
     expected = csoftmax.softmax(x)
-    assert _core.softmax_inplace(x) is None
+    assert _csoftmax.softmax_inplace(x) is None
     assert_same(x, expected)
 
 
@@ -131,7 +131,7 @@ def test_jacobian_fill(dtype, shape):
     p = csoftmax.softmax(logits(shape, dtype)[:50])
     p.flags.writeable = False
     jac = np.empty((*p.shape, p.shape[1]), dtype)
-    assert _core.jacobian_fill(p, jac) is None
+    assert _csoftmax.jacobian_fill(p, jac) is None
     assert_same(jac, csoftmax.softmax_jacobian(p))
 
 
@@ -144,7 +144,7 @@ def test_loss_gradient(dtype, shape, options):
     expected = csoftmax.cross_entropy(x, labels, reduction="none")
     reduction = "mean" if options else "sum"
     _, gradient = csoftmax.cross_entropy(x, labels, reduction=reduction, return_grad=True)
-    assert _core.loss_gradient(x, labels, losses, **options) is None
+    assert _csoftmax.loss_gradient(x, labels, losses, **options) is None
     assert_same(losses, expected)
     assert_same(x, gradient)
 
@@ -155,19 +155,19 @@ def test_rows_may_be_misaligned(dtype):
     x = memory[1:].view(dtype).reshape(3, 4)
     x[...] = logits((3, 4), dtype)
     expected = csoftmax.softmax(x)
-    _core.softmax_inplace(x)
+    _csoftmax.softmax_inplace(x)
     assert_same(x, expected)
 
 
 @every_dtype
 def test_nothing_to_compute(dtype):
     for shape in [(0, 0), (0, 5), (5, 0)]:
-        _core.softmax_inplace(np.empty(shape, dtype))
-        _core.jacobian_fill(np.empty(shape, dtype), np.empty((*shape, shape[1]), dtype))
+        _csoftmax.softmax_inplace(np.empty(shape, dtype))
+        _csoftmax.jacobian_fill(np.empty(shape, dtype), np.empty((*shape, shape[1]), dtype))
     for shape in [(0, 0), (0, 5)]:
-        _core.loss_gradient(np.empty(shape, dtype), np.empty(0, np.intp), np.empty(0, dtype))
+        _csoftmax.loss_gradient(np.empty(shape, dtype), np.empty(0, np.intp), np.empty(0, dtype))
     with pytest.raises(IndexError, match="no classes"):
-        _core.loss_gradient(np.empty((5, 0), dtype), np.zeros(5, np.intp), np.empty(5, dtype))
+        _csoftmax.loss_gradient(np.empty((5, 0), dtype), np.zeros(5, np.intp), np.empty(5, dtype))
 
 
 @every_dtype
@@ -176,7 +176,7 @@ def test_bad_label(dtype, label):
     x, losses = logits((3, 4), dtype), np.full(3, 7, dtype)
     before = x.copy()
     with pytest.raises(IndexError, match=r"label.*\[0, 4\)"):
-        _core.loss_gradient(x, np.array([0, 1, label]), losses)
+        _csoftmax.loss_gradient(x, np.array([0, 1, label]), losses)
     np.testing.assert_array_equal(losses, 7)
     np.testing.assert_array_equal(x, before)
 
@@ -189,29 +189,29 @@ ROWS, SQUARES = np.ones((3, 4)), np.ones((3, 4, 4))
 LABELS, LOSSES = np.zeros(3, np.intp), np.ones(3)
 
 REFUSED = {
-    "one dimension": (_core.softmax_inplace, (ROWS[0],), "signature|dimensions"),
-    "three dimensions": (_core.softmax_inplace, (SQUARES,), "signature|dimensions"),
-    "integers": (_core.softmax_inplace, (ROWS.astype(int),), "signature|dtype"),
-    "halves": (_core.softmax_inplace, (ROWS.astype(np.float16),), "signature|dtype"),
-    "complex numbers": (_core.softmax_inplace, (ROWS.astype(complex),), "signature|dtype"),
-    "a list": (_core.softmax_inplace, ([[1.0]],), "signature|buffer|bytes-like"),
-    "None": (_core.softmax_inplace, (None,), "None|signature"),
-    "other byte order": (_core.softmax_inplace, (swapped(ROWS),), "signature|dtype|endian"),
-    "columns": (_core.softmax_inplace, (ROWS.T,), "contiguous"),
-    "gaps": (_core.softmax_inplace, (ROWS[:, ::2],), "contiguous"),
-    "read-only logits": (_core.softmax_inplace, (read_only(ROWS.copy()),), "read-only"),
-    "read-only Jacobian": (_core.jacobian_fill, (ROWS, read_only(SQUARES.copy())), "read-only"),
-    "Jacobians for other rows": (_core.jacobian_fill, (ROWS, SQUARES[:2]), r"\(2, 4, 4\).*\(3, 4\)"),
-    "Jacobians of other classes": (_core.jacobian_fill, (ROWS, np.ones((3, 5, 4))), r"\(3, 5, 4\).*\(3, 4\)"),
-    "Jacobians not square": (_core.jacobian_fill, (ROWS, np.ones((3, 4, 5))), r"\(3, 4, 5\).*\(3, 4\)"),
-    "Jacobians of another dtype": (_core.jacobian_fill, (ROWS, SQUARES.astype("f4")), "dtype"),
-    "too few labels": (_core.loss_gradient, (ROWS, LABELS[:2], LOSSES), r"\(3, 4\).* 2 and 3"),
-    "too many labels": (_core.loss_gradient, (ROWS, np.zeros(4, np.intp), LOSSES), r"\(3, 4\).* 4 and 3"),
-    "too few losses": (_core.loss_gradient, (ROWS, LABELS, LOSSES[:2]), r"\(3, 4\).* 3 and 2"),
-    "narrow labels": (_core.loss_gradient, (ROWS, LABELS.astype("i2"), LOSSES), "dtype"),
-    "floating labels": (_core.loss_gradient, (ROWS, LABELS.astype("f8"), LOSSES), "dtype"),
-    "losses of another dtype": (_core.loss_gradient, (ROWS, LABELS, LOSSES.astype("f4")), "dtype"),
-    "read-only losses": (_core.loss_gradient, (ROWS, LABELS, read_only(LOSSES.copy())), "read-only"),
+    "one dimension": (_csoftmax.softmax_inplace, (ROWS[0],), "signature|dimensions"),
+    "three dimensions": (_csoftmax.softmax_inplace, (SQUARES,), "signature|dimensions"),
+    "integers": (_csoftmax.softmax_inplace, (ROWS.astype(int),), "signature|dtype"),
+    "halves": (_csoftmax.softmax_inplace, (ROWS.astype(np.float16),), "signature|dtype"),
+    "complex numbers": (_csoftmax.softmax_inplace, (ROWS.astype(complex),), "signature|dtype"),
+    "a list": (_csoftmax.softmax_inplace, ([[1.0]],), "signature|buffer|bytes-like"),
+    "None": (_csoftmax.softmax_inplace, (None,), "None|signature"),
+    "other byte order": (_csoftmax.softmax_inplace, (swapped(ROWS),), "signature|dtype|endian"),
+    "columns": (_csoftmax.softmax_inplace, (ROWS.T,), "contiguous"),
+    "gaps": (_csoftmax.softmax_inplace, (ROWS[:, ::2],), "contiguous"),
+    "read-only logits": (_csoftmax.softmax_inplace, (read_only(ROWS.copy()),), "read-only"),
+    "read-only Jacobian": (_csoftmax.jacobian_fill, (ROWS, read_only(SQUARES.copy())), "read-only"),
+    "Jacobians for other rows": (_csoftmax.jacobian_fill, (ROWS, SQUARES[:2]), r"\(2, 4, 4\).*\(3, 4\)"),
+    "Jacobians of other classes": (_csoftmax.jacobian_fill, (ROWS, np.ones((3, 5, 4))), r"\(3, 5, 4\).*\(3, 4\)"),
+    "Jacobians not square": (_csoftmax.jacobian_fill, (ROWS, np.ones((3, 4, 5))), r"\(3, 4, 5\).*\(3, 4\)"),
+    "Jacobians of another dtype": (_csoftmax.jacobian_fill, (ROWS, SQUARES.astype("f4")), "dtype"),
+    "too few labels": (_csoftmax.loss_gradient, (ROWS, LABELS[:2], LOSSES), r"\(3, 4\).* 2 and 3"),
+    "too many labels": (_csoftmax.loss_gradient, (ROWS, np.zeros(4, np.intp), LOSSES), r"\(3, 4\).* 4 and 3"),
+    "too few losses": (_csoftmax.loss_gradient, (ROWS, LABELS, LOSSES[:2]), r"\(3, 4\).* 3 and 2"),
+    "narrow labels": (_csoftmax.loss_gradient, (ROWS, LABELS.astype("i2"), LOSSES), "dtype"),
+    "floating labels": (_csoftmax.loss_gradient, (ROWS, LABELS.astype("f8"), LOSSES), "dtype"),
+    "losses of another dtype": (_csoftmax.loss_gradient, (ROWS, LABELS, LOSSES.astype("f4")), "dtype"),
+    "read-only losses": (_csoftmax.loss_gradient, (ROWS, LABELS, read_only(LOSSES.copy())), "read-only"),
 }
 
 

@@ -127,6 +127,6 @@ def test_a_clone_that_is_not_compiled_says_so(clone, command):
 
 def test_another_missing_module_is_named(clone):
     """The compiled module is there, but what it imports is not: the advice to compile would mislead."""
-    (clone / "csoftmax" / "_core.py").write_text("import a_module_that_is_missing\n")
+    (clone / "csoftmax" / "_csoftmax.py").write_text("import a_module_that_is_missing\n")
     error = error_in(clone, "-c", "import csoftmax")
     assert error == "ModuleNotFoundError: No module named 'a_module_that_is_missing'"

@@ -24,7 +24,7 @@ LABELS = np.arange(6000) % 100
 
 
 def run(check):
-    processes.run_function(check, OMP_NUM_THREADS="2")
+    processes.run_function(check, cpus=2)
 
 
 def results():

@@ -24,14 +24,14 @@ DEFAULT, FLUSH_TO_ZERO = 0x1F80, 0x9F80
 
 
 class Pool:
-    """csm_share and csm_gather; what their work raises is raised by them."""
+    """csm_parallel_for and csm_gather; what their work raises is raised by them."""
 
     def __init__(self, library):
         self.library = ctypes.CDLL(library)
         self.library.csm_meet.argtypes = [ctypes.c_void_p]
 
     def share(self, threads, pieces, work):
-        self._call(self.library.csm_share, PIECE, work, threads, ctypes.c_ssize_t(pieces))
+        self._call(self.library.csm_parallel_for, PIECE, work, threads, ctypes.c_ssize_t(pieces))
 
     def gather(self, threads, work):
         self._call(self.library.csm_gather, PART, work, threads)

@@ -6,7 +6,6 @@ Also what a long call owes its process: it lets other Python threads run, stops 
 
 import ctypes
 import mmap
-import os
 import signal
 import sys
 import threading
@@ -24,7 +23,7 @@ import pytest
 import csoftmax
 
 CONFIG = csoftmax.show_config(mode="dicts")
-needs_openmp = pytest.mark.skipif(not CONFIG["openmp"], reason="built without OpenMP")
+needs_threads = pytest.mark.skipif(CONFIG["threading"] == "none", reason="built without threads")
 
 ENOUGH_FOR_8 = 8 * 75_000
 """Elements that are worth 8 threads."""
@@ -84,9 +83,9 @@ def check_thread_counts():
         assert csoftmax.get_num_threads() == csoftmax.show_config(mode="dicts")["threads"] == granted
 
 
-@needs_openmp
+@needs_threads
 def test_thread_counts():
-    processes.run_function(check_thread_counts, OMP_NUM_THREADS="8")
+    processes.run_function(check_thread_counts, cpus=8)
 
 
 def test_numbers_of_threads_that_are_refused():
@@ -104,47 +103,18 @@ def test_numbers_of_threads_that_are_refused():
     csoftmax.set_num_threads(threads)
 
 
-def threads_of_process():
-    return len(os.listdir("/proc/self/task"))
-
-
 def check_small_calls_start_no_thread():
-    before = threads_of_process()
+    before = processes.threads_of_process()
     calls = [((1499, 92), "f4", 0), ((749, 92), "f8", 0), ((750, 92), "f8", 1), ((30_000, 2), "f4", 3)]
     for shape, dtype, started in [*calls, ((6000, 92), "f4", 7)]:
         csoftmax.softmax(np.zeros(shape, dtype))
-        assert threads_of_process() == before + started
+        assert processes.threads_of_process() == before + started
 
 
-@needs_openmp
-@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="needs /proc")
+@needs_threads
+@pytest.mark.skipif(not processes.counts_threads(), reason="needs /proc")
 def test_small_calls_start_no_thread():
-    processes.run_function(check_small_calls_start_no_thread, OMP_NUM_THREADS="8")
-
-
-def check_threadpool_limits():
-    from threadpoolctl import threadpool_limits
-
-    x = batch_of(6007, 101, "float32").x
-    with threadpool_limits(limits=1, user_api="openmp"):
-        assert csoftmax.get_num_threads() == 1
-        before = threads_of_process()
-        serial = csoftmax.softmax(x)
-        assert threads_of_process() == before
-        csoftmax.set_num_threads(3)
-        assert csoftmax.get_num_threads() == 1
-    with threadpool_limits(limits=2, user_api="openmp"):
-        assert csoftmax.get_num_threads() == 2
-    assert csoftmax.get_num_threads() == 3
-    np.testing.assert_array_equal(csoftmax.softmax(x), serial)
-    assert threads_of_process() == before + 2
-
-
-@needs_openmp
-@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="needs /proc")
-def test_threadpool_limits():
-    pytest.importorskip("threadpoolctl")
-    processes.run_function(check_threadpool_limits, OMP_NUM_THREADS="4")
+    processes.run_function(check_small_calls_start_no_thread, cpus=8)
 
 
 # The same bits
@@ -174,17 +144,15 @@ def check_same_bits_of_short_runs():
     assert len(found) == 1
 
 
-@needs_openmp
+@needs_threads
 def test_same_bits_of_short_runs(isa):
-    environment = {"CSOFTMAX_ISA": isa, "OMP_NUM_THREADS": "8"}
-    processes.run_function(check_same_bits_of_short_runs, **environment)
+    processes.run_function(check_same_bits_of_short_runs, cpus=8, CSOFTMAX_ISA=isa)
 
 
-@needs_openmp
+@needs_threads
 @pytest.mark.parametrize("dtype", cases.DTYPES)
 def test_same_bits_from_any_number_of_threads(isa, dtype):
-    environment = {"CSOFTMAX_ISA": isa, "OMP_NUM_THREADS": "8"}
-    processes.run_function(check_same_bits, dtype, **environment)
+    processes.run_function(check_same_bits, dtype, cpus=8, CSOFTMAX_ISA=isa)
 
 
 def test_concurrent_calls():
@@ -474,5 +442,4 @@ def check_modes(library):
 
 
 def test_modes_of_the_process_change_nothing(isa, control_word):
-    environment = {"CSOFTMAX_ISA": isa, "OMP_NUM_THREADS": "2"}
-    processes.run_function(check_modes, control_word, **environment)
+    processes.run_function(check_modes, control_word, cpus=2, CSOFTMAX_ISA=isa)

@@ -36,15 +36,28 @@ def run_python(*arguments, timeout=60, cwd=None, **environment):
     )
 
 
-def run_function(function, *arguments, **options):
-    """Call a function of a test module in a new process; what it raises, or a crash, fails the test."""
-    code = f"import {function.__module__} as module; module.{function.__name__}(*{arguments!r})"
+def run_function(function, *arguments, cpus=0, **options):
+    """Call a function of a test module in a new process; what it raises, or a crash, fails the test.
+
+    csoftmax there takes `cpus` for the number of CPUs, if it is given.
+    """
+    code = f"import csoftmax; csoftmax._csoftmax.assume_cpus({cpus}); "
+    code += f"import {function.__module__} as module; module.{function.__name__}(*{arguments!r})"
     path = os.pathsep.join([PATH, str(Path(function.__code__.co_filename).parent)])
     done = run_python("-X", "faulthandler", "-c", code, PYTHONPATH=path, **options)
     assert done.returncode == 0, (
         f"{function.__name__}{arguments} ended with status {done.returncode}\n"
         f"last output: {done.stdout[-500:]}\n{done.stderr[-4000:]}"
     )
+
+
+def counts_threads():
+    """Whether the system tells how many threads a process has."""
+    return Path("/proc/self/task").is_dir()
+
+
+def threads_of_process():
+    return len(os.listdir("/proc/self/task"))
 
 
 def c_library(folder, *sources):

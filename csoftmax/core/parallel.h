@@ -1,13 +1,17 @@
-/* Threads that take part in calls: workers, which wait for them. Nobody waits for a worker that does not come. Includes
-   csoftmax.h. */
-#ifndef CSM_POOL_H
-#define CSM_POOL_H
+/* Work that threads share; all that the driver knows of threads. Includes csoftmax.h. */
+#ifndef CSM_PARALLEL_H
+#define CSM_PARALLEL_H
 
 #include "csoftmax.h"
 
+/* Threads for so much work, in float32 numbers of long rows, of which no more than `most` parts can be done at once. */
+int csm_threads_for(ptrdiff_t work, ptrdiff_t most);
+
 /* work(context, chunk, me) for each chunk of [0, chunks), by the caller, which is 0, and up to `threads` - 1 workers,
-   each with a number of its own below `threads`. A thread that is done with a chunk takes the next. */
-void csm_share(int threads, ptrdiff_t chunks, void (*work)(void *context, ptrdiff_t chunk, int me), void *context);
+   each with a number of its own below `threads`. A thread that is done with a chunk takes the next. Returns when all
+   are done; nobody waits for a worker that does not come. */
+void csm_parallel_for(int threads, ptrdiff_t chunks, void (*work)(void *context, ptrdiff_t chunk, int me),
+                      void *context);
 
 /* Where threads meet. */
 typedef struct csm_place csm_place;

@@ -84,21 +84,31 @@ include "_typed.pxi"
 
 # ---- control ----
 
+def get_num_threads():
+    return csm_get_num_threads()
+
+
 def set_num_threads(int n):
     csm_set_num_threads(n)
 
 
-def get_num_threads():
-    return csm_get_num_threads()
+def grant_threads(int n):
+    """No call takes more than n threads from now on, whatever `set_num_threads` is given."""
+    csm_grant_threads(n)
+
+
+def assume_cpus(int n):
+    """For tests: calls take n for the number of CPUs; 0: they ask the system again."""
+    csm_assume_cpus(n)
+
+
+def threading():
+    return csm_threading().decode()
 
 
 def keep_float_flags(bint keep):
     """For tests: whether calls leave the flags of floating-point exceptions that they raise, on x86-64."""
     csm_keep_flags(keep)
-
-
-def has_openmp():
-    return bool(csm_has_openmp())
 
 
 def compiler():

@@ -5,6 +5,7 @@
      cc -O2 -mtune=skylake -std=gnu11 -ffp-contract=off -fno-math-errno -fno-trapping-math \
         -DINSTANCE='"../csoftmax/core/isa/avx512_f32.c"' bench/kernels.c -lm -o /tmp/kernels && /tmp/kernels */
 #include INSTANCE
+#include "../csoftmax/core/regime.c"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,9 +42,10 @@ static void forget(const void *a, ptrdiff_t count)
 #endif
 }
 
-/* The best of nine rounds of some milliseconds each, per element; x has `inputs`. */
-static double measure(csm_kernel *kernel, const csm_block *b, ptrdiff_t inputs)
+/* The best of nine rounds of some milliseconds each, per element; x has `inputs`. The block is all that there is. */
+static double measure(csm_op op, int layout, csm_block *b, ptrdiff_t inputs)
 {
+    csm_kernel *const kernel = csm_choose_kernel(b, &CSM_TABLE, op, layout, b->rows, b->rows);
     const ptrdiff_t size = b->rows * b->n;
     double best = INFINITY;
     const int calls = (int)(1 + 2000000 / size);
@@ -65,9 +67,8 @@ static double jacobian(ptrdiff_t rows, ptrdiff_t n, const elem *p)
 {
     const ptrdiff_t most = (1 << 28) / (ptrdiff_t)sizeof *p / n, all = rows * n < most ? rows * n : most;
     elem *y = calloc((size_t)(all * n), sizeof *y);
-    const csm_block b = {.rows = all, .n = n, .all_rows = all, .thread_rows = all, .x = p, .y = y, .xs = n, .ys = n,
-                         .temperature = 1};
-    const double each = measure(CSM_TABLE.kernel[CSM_JACOBIAN][CSM_ROWS], &b, all);
+    csm_block b = {.rows = all, .n = n, .x = p, .y = y, .xs = n, .ys = n, .temperature = 1};
+    const double each = measure(CSM_JACOBIAN, CSM_ROWS, &b, all);
     free(y);
     return each;
 }
@@ -82,9 +83,8 @@ static void measure_shape(shape of)
     double *r = malloc(2 * (size_t)rows * sizeof *r);
     for (ptrdiff_t i = 0; i < size; i++)
         x[i] = (elem)((double)(rand() % 10000 - 5000) * 1e-3);
-    const csm_block to_p = {.rows = rows, .n = n, .all_rows = rows, .thread_rows = rows, .x = x, .y = p, .xs = stride,
-                            .ys = stride, .temperature = 1};
-    CSM_TABLE.kernel[CSM_SOFTMAX][of.layout](&to_p);
+    csm_block to_p = {.rows = rows, .n = n, .x = x, .y = p, .xs = stride, .ys = stride, .temperature = 1};
+    csm_choose_kernel(&to_p, &CSM_TABLE, CSM_SOFTMAX, of.layout, rows, rows)(&to_p);
     for (ptrdiff_t i = 0; i < rows; i++)
         label[i] = rand() % n;
     printf("\n%8td %8td", rows, n);
@@ -98,8 +98,8 @@ static void measure_shape(shape of)
             continue;
         }
         const int takes_p = op == CSM_SOFT_CROSS_ENTROPY || op == CSM_LOGSUMEXP_B;
-        const csm_block b = {
-            .rows = rows, .n = n, .all_rows = rows, .thread_rows = rows, .x = op >= CSM_VJP ? p : x,
+        csm_block b = {
+            .rows = rows, .n = n, .x = op >= CSM_VJP ? p : x,
             .g = op >= CSM_VJP ? x : takes_p ? p : NULL, .factors = op == CSM_LOGSUMEXP_B,
             .y = op >= CSM_LOGSUMEXP && op <= CSM_LOGSUMEXP_B ? NULL : y, .h = op == CSM_GRAD_HESS ? h : NULL,
             .xs = stride, .gs = stride, .ys = stride, .hs = stride, .r = r, .results = op == CSM_LOGSUMEXP_B ? 2 : 1,
@@ -108,7 +108,7 @@ static void measure_shape(shape of)
             .temperature = 1, .scale = 1 / (double)rows, .loss_scale = 1,
             .sums = op == CSM_CROSS_ENTROPY || op == CSM_SOFT_CROSS_ENTROPY || op == CSM_KL,
         };
-        printf(" %11.3f", measure(CSM_TABLE.kernel[op][of.layout], &b, size));
+        printf(" %11.3f", measure((csm_op)op, of.layout, &b, size));
     }
     free(x), free(y), free(p), free(h), free(label), free(r);
 }

@@ -4,7 +4,7 @@
    A block has one class axis and one row axis, and every array of it one stride, in elements:
 
      CSM_ROWS   the classes of a row are adjacent; strides lead from row to row
-     CSM_COLS  rows are adjacent (axis 0 of a C array); strides lead from class to class
+     CSM_COLS   rows are adjacent (axis 0 of a C array); strides lead from class to class
 
    x and y may be the same memory, element for element; other overlap is the caller's error. */
 #ifndef CSM_BLOCK_H
@@ -25,10 +25,20 @@ typedef struct {
     double *exchange;           /* CSM_EXCHANGE doubles for each thread and each part                      */
 } csm_team;
 
+/* How a kernel treats memory, and what else it does by the size of the block; see regime.c. */
+typedef struct {
+    ptrdiff_t tile_rows;        /* rows layout: rows of a tile                                             */
+    int prefetch_next;          /* what is computed next is fetched                                        */
+    int row_fits_l2;            /* a row stays in the second-level cache from one pass to the next         */
+    int arrays_fit_llc;         /* the arrays are likely to be in a cache                                  */
+    int stream_output;          /* y is written by non-temporal stores                                     */
+    int compare_labels;         /* columns layout: each class is compared with the labels                  */
+    int transpose_p;            /* Jacobians: several p are transposed for their dominants                 */
+} csm_policy;
+
 typedef struct {
     ptrdiff_t rows, n;          /* rows and classes of the block                                           */
-    ptrdiff_t all_rows;         /* of the call: what chooses a way to compute must not depend on the cut   */
-    ptrdiff_t thread_rows;           /* rows that the thread goes through, these among them                     */
+    csm_policy policy;
     const void *x;              /* logits; probabilities in derivatives                                    */
     const void *g;              /* soft targets; what a derivative is multiplied with; factors             */
     void *y, *h;                /* result, Hessian; y NULL: only r is wanted                               */
@@ -69,7 +79,16 @@ static inline int csm_T_is_1(const csm_block *b) { return b->temperature == 1 &&
 
 typedef void csm_kernel(const csm_block *);
 
-enum { CSM_ROWS, CSM_COLS, CSM_LAYOUTS };
+/* What a block is computed by: the kernel of its layout; or in the rows layout that of the only row of a call, a short
+   one; of rows of few classes, which are transposed; or of products of such rows, which are computed together. */
+typedef enum { CSM_ROWS, CSM_COLS, CSM_SINGLE, CSM_TILE, CSM_SHORT, CSM_REGIMES } csm_regime;
+
+/* What is computed: an operation; or where every class of a row has a coefficient, a loss of its own. */
+enum { CSM_DENSE_CROSS_ENTROPY = CSM_OPS, CSM_DENSE_GRAD_HESS, CSM_ALGORITHMS };
+
+/* What the choice of a regime depends on: lanes; rows of a tile; classes up to which many rows are transposed; and from
+   which and up to which products are computed together. */
+typedef struct { ptrdiff_t lanes, tile_rows, more_classes, packed_product, short_product; } csm_vectors;
 
 /* `n` adjacent 16-bit numbers, at any address, to float32; and back, each rounded to the nearest. */
 typedef void csm_widen(float *dst, const char *src, ptrdiff_t n);
@@ -84,8 +103,9 @@ typedef int csm_check_labels(ptrdiff_t *to, const int64_t *from, ptrdiff_t count
 
 typedef struct {
     const char *isa;
-    ptrdiff_t lanes;
-    csm_kernel *kernel[CSM_OPS][CSM_LAYOUTS];   /* NULL: the operation has no such kernel, stage the rows */
+    ptrdiff_t size;             /* bytes of a number */
+    csm_vectors vectors;
+    csm_kernel *kernel[CSM_ALGORITHMS][CSM_REGIMES];    /* NULL: there is none; in columns, the rows are staged */
     void (*cap)(void *x, void *slopes, ptrdiff_t n, double cap);    /* x = cap tanh(x/cap); NULL: no slopes */
     void (*uncap)(void *g, const void *slopes, ptrdiff_t n);        /* g = g times them                     */
     csm_check_labels *check_labels;
@@ -96,6 +116,23 @@ typedef struct {
     csm_widen *widen[2];        /* of dtype CSM_F16 + i; NULL in the float64 instances */
     csm_narrow *narrow[2];
 } csm_table;
+
+/* The kernel for a block, to which it gives the policy. `all_rows` are the rows of the call, `thread_rows` those that a
+   thread goes through, the block's among them. */
+csm_kernel *csm_choose_kernel(csm_block *b, const csm_table *table, csm_op op, int layout, ptrdiff_t all_rows,
+                              ptrdiff_t thread_rows);
+
+/* Per-row data of a block begin `rows` rows later; its arrays stay where they are. `size` is that of a number. */
+static inline void csm_skip_per_row(csm_block *b, ptrdiff_t rows, ptrdiff_t size)
+{
+    const ptrdiff_t result = b->sums ? (ptrdiff_t)sizeof(double) : size;
+    b->r = b->r ? (char *)b->r + rows * b->results * result : NULL;
+    b->label = b->label ? b->label + rows * b->slots : NULL;
+    b->ignored = b->ignored ? b->ignored + rows * b->slots : NULL;
+    b->coefficient = b->coefficient ? (const char *)b->coefficient + rows * b->slots * size : NULL;
+    b->sample_weight = b->sample_weight ? b->sample_weight + rows : NULL;
+    b->temperatures = b->temperatures ? b->temperatures + rows : NULL;
+}
 
 /* The instance for a dtype on the instruction set chosen at import. */
 const csm_table *csm_table_of(csm_dtype dtype);

@@ -110,7 +110,7 @@ static void choose_layout(plan *p)
     const int by_cols = one_axis && adjacent_rows && p->table->kernel[c->op][CSM_COLS]
                        && (c->dtype == CSM_F64 || p->n <= MOST_COLUMN_CLASSES)
                        && (!others || p->n <= MOST_STAGE_BYTES / (others * size * ROW_GRAIN));
-    p->layout = !all && by_cols && p->run >= (p->table->lanes + 1) / 2 ? CSM_COLS : CSM_ROWS;
+    p->layout = !all && by_cols && p->run >= (p->table->vectors.lanes + 1) / 2 ? CSM_COLS : CSM_ROWS;
     const int aliases = p->layout == CSM_COLS && p->n > ALIASED && distance(class_stride(p, X)) % PAGE == 0
                         && p->n <= MOST_STAGE_BYTES / (arrays * size * ROW_GRAIN);
     for (int k = 0; k < WHERE; k++)

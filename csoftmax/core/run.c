@@ -55,8 +55,7 @@ static void compute_block(const plan *p, ptrdiff_t first, ptrdiff_t rows, char *
     char *results = g->result ? (char *)g->result + first * p->results * csm_itemsize(csm_result_dtype(c)) : NULL;
     csm_stage_in(p, scratch, array, at, c->op == CSM_JACOBIAN ? (within + rows - 1) / p->n + 1 : rows, rows);
     csm_block block = {
-        .rows = rows, .n = p->n, .all_rows = p->count, .first = within,
-        .thread_rows = p->stage_bytes ? rows : ceil_div(p->end - p->begin, p->threads),
+        .rows = rows, .n = p->n, .first = within,
         .x = at[X], .g = at[G], .y = at[Y], .h = at[H],
         .xs = stride[X], .gs = stride[G], .ys = stride[Y], .hs = stride[H],
         .r = results, .results = p->results, .factors = c->op == CSM_LOGSUMEXP_B, .sums = c->loss != NULL,
@@ -74,7 +73,8 @@ static void compute_block(const plan *p, ptrdiff_t first, ptrdiff_t rows, char *
         .scale = p->scale, .scale_rest = p->scale_rest, .loss_scale = g->weight_scale, .team = team,
         .focal_gamma = c->focal_gamma, .focal_least = focal_least(c),
     };
-    p->table->kernel[c->op][p->layout](&block);
+    const ptrdiff_t thread_rows = p->stage_bytes ? rows : ceil_div(p->end - p->begin, p->threads);
+    csm_choose_kernel(&block, p->table, c->op, p->layout, p->count, thread_rows)(&block);
     if (c->op == CSM_LOGSUMEXP_B && (!team || team->me == 0))
         csm_settle_sums(&block, c->dtype, p->layout);
     csm_stage_out(p, scratch, array, at, results, first, within, rows);
@@ -236,8 +236,8 @@ static csm_status run_one_row(csm_call *c)
     const double divisor = c->reduction != CSM_MEAN ? 1 : c->has_normalizer ? c->normalizer : label >= 0;
     const int has_scale = label >= 0 && c->y.data && is_scaled(c->op);
     const double scale = has_scale ? gradient_scale(c, divisor, 1, &scale_rest) : 0;
-    _Alignas(CSM_LINE) const csm_block block = {
-        .rows = rows_of_one(c), .n = n, .all_rows = rows_of_one(c), .thread_rows = rows_of_one(c),
+    _Alignas(CSM_LINE) csm_block block = {
+        .rows = rows_of_one(c), .n = n,
         .x = c->x.data, .g = c->g.data, .y = c->y.data, .h = c->h.data,
         .xs = n, .gs = n, .ys = n, .hs = n, .r = &result, .results = 1, .sums = c->loss != NULL,
         .label = c->target.data ? &label : NULL, .ignored = &label, .slots = 1, .ignores = label < 0,
@@ -247,7 +247,7 @@ static csm_status run_one_row(csm_call *c)
         .scale = scale, .scale_rest = scale_rest,
         .focal_gamma = c->focal_gamma, .focal_least = focal_least(c),
     };
-    csm_table_of(c->dtype)->kernel[c->op][CSM_ROWS](&block);
+    csm_choose_kernel(&block, csm_table_of(c->dtype), c->op, CSM_ROWS, block.rows, block.rows)(&block);
     if (c->loss)
         *c->loss = csm_rounded(result.loss / divisor, c->dtype);
     if (c->r.data && c->r.dtype == c->dtype && !c->r.swapped)
@@ -262,7 +262,7 @@ static csm_status run_rows(plan *p)
 {
     p->together = shares_rows(p);
     p->threads = csm_threads_for(work_of(p), p->together ? PTRDIFF_MAX : ceil_div(p->count, p->grain));
-    const ptrdiff_t parts = p->together ? p->n / (CSM_SEGMENT * p->table->lanes) + 1 : 0;
+    const ptrdiff_t parts = p->together ? p->n / (CSM_SEGMENT * p->table->vectors.lanes) + 1 : 0;
     const ptrdiff_t bytes = p->together ? csm_times(p->threads + parts, CSM_EXCHANGE * sizeof(double))
                                         : csm_times(p->threads, p->stage_bytes);
     /* Scratch begins a line: as malloc gives it, vectors would cross lines or not as it happens. */

@@ -145,6 +145,7 @@ def test_thresholds_stand_in_one_file():
 KNOWS = {
     "run.c": {"plan.h", "parallel.h", "tuning.h", "math/product.h"},
     "plan.c": {"plan.h", "tuning.h"},
+    "regime.c": {"block.h", "tuning.h"},
     "factors.c": {"plan.h", "math/double.h"},
     "per_row.c": {"lines.h"},
     "reduce_loss.c": {"lines.h"},

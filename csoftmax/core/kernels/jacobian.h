@@ -146,9 +146,6 @@ CSM_INLINE ptrdiff_t spill_ok_rows(const csm_block *b)
     return b->ys == b->n ? b->rows - (reach + b->n - 1) / b->n + 1 : 0;
 }
 
-/* Whether so many Jacobians are computed that several p, one a lane, pay. */
-CSM_INLINE int fill_lanes(const csm_block *b) { return V_LANES > 1 && b->all_rows >= V_LANES * b->n; }
-
 /* The peaks of up to TILE_ROWS p of few classes, one number each. One p after another waits for its sum over lanes; and
    whether one has a peak at all is foreseen half the time at best (docs/notes/products.md). */
 static void dominants_transposed(elem *top, elem *rest, const elem *p, ptrdiff_t ps, ptrdiff_t rows, ptrdiff_t n)
@@ -162,13 +159,13 @@ static void dominants_transposed(elem *top, elem *rest, const elem *p, ptrdiff_t
     }
 }
 
-CSM_INLINE void jacobian_rows(const csm_block *b, int T_is_1)
+CSM_INLINE void jacobians(const csm_block *b, int T_is_1)
 {
     temp_consts t = T_is_1 ? temp_consts_T1() : temp_consts_of(b->temperature);
     const elem *p = b->x;
     elem *y = b->y, top[TILE_ROWS], rest[TILE_ROWS];
     const ptrdiff_t spill_ok = spill_ok_rows(b), count = (b->first + b->rows + b->n - 1) / b->n;
-    const int streams = pays_to_stream(b, b->n, JACOBIAN_LINES), transposes = b->n <= FEW_CLASSES && fill_lanes(b);
+    const int streams = b->policy.stream_output, transposes = b->policy.transpose_p;
     ptrdiff_t i = b->first, row = 0, here;
     for (ptrdiff_t nth = 0; row < b->rows; nth++, row += here, i = 0, p += b->xs, y += here * b->ys) {
         const ptrdiff_t r = nth % TILE_ROWS;
@@ -192,7 +189,7 @@ CSM_INLINE void jacobian_rows(const csm_block *b, int T_is_1)
 enum { MOST_SQUARE = FEW_SQUARE * FEW_SQUARE * TILE_ROWS };
 
 /* A tile of p to a tile of Jacobians. */
-CSM_INLINE void jacobian_tile(elem *y, const elem *x, ptrdiff_t rows, ptrdiff_t n, const temp_consts *t, int T_is_1)
+CSM_INLINE void jacobians_of_tile(elem *y, const elem *x, ptrdiff_t rows, ptrdiff_t n, const temp_consts *t, int T_is_1)
 {
     for (ptrdiff_t r = 0; r < rows; r += V_LANES) {
         const dominant a = dominants_in_cols(x + r, n);
@@ -222,7 +219,7 @@ CSM_INLINE void jacobians_transposed(const csm_block *b, int T_is_1)
         const ptrdiff_t from = k * size, left = (end - from + size - 1) / size;
         const ptrdiff_t rows = left < TILE_ROWS ? left : TILE_ROWS, to = from + rows * size;
         transpose_in(p, (const elem *)b->x + k * b->xs, b->xs, rows, n);
-        jacobian_tile(buffer, p, rows, n, &t, T_is_1);
+        jacobians_of_tile(buffer, p, rows, n, &t, T_is_1);
         if (from >= begin && to <= end) {
             transpose_out(y + (from - begin), size, buffer, rows, size);
         } else {
@@ -233,15 +230,11 @@ CSM_INLINE void jacobians_transposed(const csm_block *b, int T_is_1)
     }
 }
 
-static void jacobian_any(const csm_block *b)
+static void jacobian_rows(const csm_block *b) { csm_T_is_1(b) ? jacobians(b, 1) : jacobians(b, 0); }
+
+static void jacobian_tile(const csm_block *b)
 {
-    if (b->rows == 0)
-        return;
-    const int transposes = b->n <= FEW_SQUARE && b->ys == b->n && fill_lanes(b) && !b->temperatures;
-    if (csm_T_is_1(b))
-        transposes ? jacobians_transposed(b, 1) : jacobian_rows(b, 1);
-    else
-        transposes ? jacobians_transposed(b, 0) : jacobian_rows(b, 0);
+    csm_T_is_1(b) ? jacobians_transposed(b, 1) : jacobians_transposed(b, 0);
 }
 
 #endif

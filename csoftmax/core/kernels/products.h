@@ -235,7 +235,7 @@ static acc row_again(const product_job *j, const csm_block *b, ptrdiff_t row, ve
 /* In rows, one after another. */
 CSM_INLINE void products_rows(const csm_block *b, const product_job *all, temp_consts *t)
 {
-    const int streams = pays_to_stream(b, b->n, STREAM_LINES);
+    const int streams = b->policy.stream_output;
     seam o = {.held = 0};
     for (ptrdiff_t row = 0; row < b->rows; row++) {
         product_cursor whole, last;
@@ -310,7 +310,7 @@ CSM_INLINE product_cursor product_cursor_cols(const csm_block *b, ptrdiff_t row,
 CSM_INLINE ptrdiff_t rows_to_line(const csm_block *b)
 {
     enum { LINE = CSM_LINE / sizeof(elem) };
-    return b->ys % LINE || !pays_to_stream(b, b->rows, STREAM_LINES) ? -1 : misaligned(b->y, LINE);
+    return b->ys % LINE || !b->policy.stream_output ? -1 : misaligned(b->y, LINE);
 }
 
 /* Full tiles while there are so many rows, where T = 1; else, and of what is left, one row vector after another. */

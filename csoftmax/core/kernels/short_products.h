@@ -129,21 +129,4 @@ PRODUCT(log_vjp_rows, products_rows, LOG_VJP)
 PRODUCT(log_vjp_cols, products_cols, LOG_VJP)
 SHORT_PRODUCT(log_vjp_short, LOG_VJP)
 
-/* In rows: short ones together where T = 1, otherwise transposed, so that a row with a temperature of its own has the
-   bits of rows that share it. */
-CSM_INLINE void choose(const csm_block *b, csm_kernel *by_rows, csm_kernel *together, csm_kernel *by_cols)
-{
-    const int few = V_LANES > 1 && b->all_rows >= V_LANES;
-    if (few && csm_T_is_1(b) && b->n > PACKED_PRODUCT && b->n <= FEW_PRODUCT)
-        together(b);
-    else if (few && b->n <= TRANSPOSED_PRODUCT)
-        run_transposed(b, by_cols);
-    else
-        by_rows(b);
-}
-
-static void vjp_any(const csm_block *b) { choose(b, vjp_rows, vjp_short, vjp_cols); }
-static void log_jvp_any(const csm_block *b) { choose(b, log_jvp_rows, log_jvp_short, log_jvp_cols); }
-static void log_vjp_any(const csm_block *b) { choose(b, log_vjp_rows, log_vjp_short, log_vjp_cols); }
-
 #endif

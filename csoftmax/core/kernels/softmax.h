@@ -122,7 +122,7 @@ CSM_INLINE void log_softmax_body(tile t)
 {
     logarithm j[TILE_VECTORS];
     const int any_tiny = logarithms_of(t, j);
-    if (V_LANES > 1 && t.mode.by_rows && !t.row_fits_l2 && !t.arrays_fit_llc && t.b->y != t.b->x)
+    if (t.mode.by_rows && t.b->policy.stream_output)
         stream_log_softmax(t, j);
     else
         log_softmax_pass(t, j, any_tiny);

@@ -1,15 +1,8 @@
-/* Non-temporal stores: when results are written by them, and how two rows meet in a cache line. */
+/* Non-temporal stores: how two rows meet in a cache line. */
 #ifndef CSM_STREAM_H
 #define CSM_STREAM_H
 
 #include "tile.h"
-
-CSM_INLINE int pays_to_stream(const csm_block *b, ptrdiff_t adjacent, int lines)
-{
-    enum { SIZE = sizeof(elem) };
-    return b->y != b->x && b->y != b->g && adjacent >= lines * CSM_LINE / SIZE
-           && b->thread_rows * b->n >= STREAM_BYTES / SIZE;
-}
 
 /* The vector in which a row ends and the next begins is assembled in a buffer and stored once: a cache line that is
    written in parts is read before (docs/notes/memory.md). */

@@ -1,4 +1,4 @@
-/* The kernels of one instance: every body, in both layouts, and the table that exports them. */
+/* The kernels of one instance, and the table that exports them: a line for each algorithm, a column for each regime. */
 #ifndef CSM_TABLE_H
 #define CSM_TABLE_H
 
@@ -17,16 +17,6 @@
 #include "transpose.h"
 #include "transpose_matrix.h"
 
-/* Rows of a tile. */
-CSM_INLINE ptrdiff_t rows_of_tile(const csm_block *b, int by_rows)
-{
-    const ptrdiff_t row = b->n * (ptrdiff_t)sizeof(elem) * (1 + (b->y != NULL && b->y != b->x) + (b->g != NULL));
-    if (!by_rows || row * V_LANES <= TILE_BYTES)
-        return V_LANES;
-    const ptrdiff_t fit = TILE_BYTES / row;
-    return fit < 1 ? 1 : fit;
-}
-
 /* What an operation computes of a tile. A constant wherever it is given. */
 typedef void tile_body(tile t);
 
@@ -37,7 +27,7 @@ CSM_INLINE void for_each_tile(const csm_block *b, tile_body *body, int by_rows, 
     temp[0] = T_is_1 ? temp_consts_T1() : temp_consts_of(b->temperature);
     const mode several = {by_rows, T_is_1, TILE_VECTORS, 0}, one = {by_rows, T_is_1, 1, 0};
     const int widens = !by_rows && TILE_VECTORS > 1 && !b->temperatures;
-    const ptrdiff_t most = rows_of_tile(b, by_rows), many = TILE_VECTORS * V_LANES;
+    const ptrdiff_t most = by_rows ? b->policy.tile_rows : V_LANES, many = TILE_VECTORS * V_LANES;
     const ptrdiff_t full = widens ? b->rows / many * many : 0;
     vec max[TILE_VECTORS];
     for (ptrdiff_t row = 0; row < full; row += many)
@@ -51,113 +41,79 @@ CSM_INLINE void for_each_tile(const csm_block *b, tile_body *body, int by_rows, 
 }
 
 /* Without vectors T = 1 has no code of its own: it would be a twentieth of the library. */
-#define KERNEL(name, body, BY_ROWS)         \
-    static void name(const csm_block *b)    \
-    {                                       \
-        if (V_LANES > 1 && csm_T_is_1(b))           \
-            for_each_tile(b, body, BY_ROWS, 1);     \
-        else                                        \
-            for_each_tile(b, body, BY_ROWS, 0);     \
+#define KERNEL(name, body, BY_ROWS)             \
+    static void name(const csm_block *b)        \
+    {                                           \
+        if (V_LANES > 1 && csm_T_is_1(b))       \
+            for_each_tile(b, body, BY_ROWS, 1); \
+        else                                    \
+            for_each_tile(b, body, BY_ROWS, 0); \
     }
 
-/* A kernel for T = 1 alone. */
 #define T1_KERNEL(name, body, BY_ROWS)  \
     static void name(const csm_block *b) { for_each_tile(b, body, BY_ROWS, 1); }
 
-/* A kernel for the only row of a call. */
-#define SINGLE_KERNEL(name, body)               \
-    static void name(const csm_block *b)        \
-    {                                           \
-        const temp_consts t = temp_consts_T1(); \
-        vec max;                                \
-        const tile k = single_row(b, &t, &max); \
-        max_pass(k, &max);                      \
-        body(k);                                \
-    }
+/* A kernel for rows of few classes, which are transposed for that of the columns layout. */
+#define TILE_KERNEL(name, cols) \
+    static void name(const csm_block *b) { run_transposed(b, cols); }
 
-/* A kernel in rows: `single` computes the only row of a call, rows of few classes are transposed for `cols`, and
-   `by_rows` computes the others. */
-#define ROWS_KERNEL(name, single, by_rows, cols)    \
+/* The kernels of a body: in rows, in columns, and transposed; for any T, or for T = 1 alone. */
+#define KERNELS(rows, cols, tile, body) KERNEL(rows, body, 1) KERNEL(cols, body, 0) TILE_KERNEL(tile, cols)
+#define T1_KERNELS(rows, cols, tile, body) T1_KERNEL(rows, body, 1) T1_KERNEL(cols, body, 0) TILE_KERNEL(tile, cols)
+
+/* A kernel for the only row of a call. */
+#define SINGLE_KERNEL(name, body)                   \
     static void name(const csm_block *b)            \
     {                                               \
-        if (is_single_row(b))                       \
-            single(b);                              \
-        else if (pays_to_transpose(b))              \
-            run_transposed(b, cols);                \
-        else                                        \
-            by_rows(b);                             \
+        const temp_consts temp = temp_consts_T1();  \
+        vec max;                                    \
+        const tile t = single_row(b, &temp, &max);  \
+        max_pass(t, &max);                          \
+        body(t);                                    \
     }
 
-KERNEL(softmax_rows, softmax_body, 1)
-KERNEL(softmax_cols, softmax_body, 0)
+KERNELS(softmax_rows, softmax_cols, softmax_tile, softmax_body)
+KERNELS(log_softmax_rows, log_softmax_cols, log_softmax_tile, log_softmax_body)
+KERNELS(logsumexp_rows, logsumexp_cols, logsumexp_tile, logsumexp_body)
+KERNELS(entropy_rows, entropy_cols, entropy_tile, entropy_body)
+KERNELS(selective_rows, selective_cols, selective_tile, selective_body)
+T1_KERNELS(factors_rows, factors_cols, factors_tile, factors_body)
+KERNELS(label_rows, label_cols, label_tile, label_body)
+T1_KERNELS(probability_rows, probability_cols, probability_tile, probability_body)
+KERNELS(dense_rows, dense_cols, dense_tile, dense_body)
+T1_KERNELS(label_hessian_rows, label_hessian_cols, label_hessian_tile, label_hessian_body)
+T1_KERNELS(dense_hessian_rows, dense_hessian_cols, dense_hessian_tile, dense_hessian_body)
+TILE_KERNEL(vjp_tile, vjp_cols)
+TILE_KERNEL(log_vjp_tile, log_vjp_cols)
+TILE_KERNEL(log_jvp_tile, log_jvp_cols)
 SINGLE_KERNEL(softmax_single, softmax_body)
-ROWS_KERNEL(softmax_any, softmax_single, softmax_rows, softmax_cols)
-KERNEL(log_softmax_rows, log_softmax_body, 1)
-KERNEL(log_softmax_cols, log_softmax_body, 0)
 SINGLE_KERNEL(log_softmax_single, log_softmax_body)
-ROWS_KERNEL(log_softmax_any, log_softmax_single, log_softmax_rows, log_softmax_cols)
-KERNEL(logsumexp_rows, logsumexp_body, 1)
-KERNEL(logsumexp_cols, logsumexp_body, 0)
 SINGLE_KERNEL(logsumexp_single, logsumexp_body)
-ROWS_KERNEL(logsumexp_any, logsumexp_single, logsumexp_rows, logsumexp_cols)
-KERNEL(entropy_rows, entropy_body, 1)
-KERNEL(entropy_cols, entropy_body, 0)
-ROWS_KERNEL(entropy_any, entropy_rows, entropy_rows, entropy_cols)
-KERNEL(selective_rows, selective_body, 1)
-KERNEL(selective_cols, selective_body, 0)
-ROWS_KERNEL(selective_any, selective_rows, selective_rows, selective_cols)
-T1_KERNEL(factors_rows, factors_body, 1)
-T1_KERNEL(factors_cols, factors_body, 0)
-ROWS_KERNEL(factors_any, factors_rows, factors_rows, factors_cols)
-KERNEL(label_rows, label_body, 1)
-KERNEL(label_cols, label_body, 0)
 SINGLE_KERNEL(label_single, label_body)
-ROWS_KERNEL(label_any, label_single, label_rows, label_cols)
-T1_KERNEL(probability_rows, probability_body, 1)
-T1_KERNEL(probability_cols, probability_body, 0)
 SINGLE_KERNEL(probability_single, probability_body)
-ROWS_KERNEL(probability_any, probability_single, probability_rows, probability_cols)
-KERNEL(dense_rows, dense_body, 1)
-KERNEL(dense_cols, dense_body, 0)
-ROWS_KERNEL(dense_any, dense_rows, dense_rows, dense_cols)
-T1_KERNEL(label_hessian_rows, label_hessian_body, 1)
-T1_KERNEL(label_hessian_cols, label_hessian_body, 0)
 SINGLE_KERNEL(label_hessian_single, label_hessian_body)
-ROWS_KERNEL(label_hessian_any, label_hessian_single, label_hessian_rows, label_hessian_cols)
-T1_KERNEL(dense_hessian_rows, dense_hessian_body, 1)
-T1_KERNEL(dense_hessian_cols, dense_hessian_body, 0)
-ROWS_KERNEL(dense_hessian_any, dense_hessian_rows, dense_hessian_rows, dense_hessian_cols)
 
-/* Of labels alone; of probabilities as they are, at T = 1; of all that is smoothed or weighted, labels too. */
-static int is_smoothed(const csm_block *b) { return b->eps_over_n != 0 || b->g; }
-static void label_loss_any(const csm_block *b) { is_smoothed(b) ? dense_any(b) : label_any(b); }
-static void label_loss_cols(const csm_block *b) { is_smoothed(b) ? dense_cols(b) : label_cols(b); }
-static int is_weighed(const csm_block *b)
-{
-    return b->eps_over_n != 0 || b->one_minus_eps != 1 || b->weight || b->ignores || !csm_T_is_1(b);
-}
-
-static void soft_loss_any(const csm_block *b) { is_weighed(b) ? dense_any(b) : probability_any(b); }
-static void soft_loss_cols(const csm_block *b) { is_weighed(b) ? dense_cols(b) : probability_cols(b); }
-static void hessian_any(const csm_block *b) { b->g ? dense_hessian_any(b) : label_hessian_any(b); }
-static void hessian_cols(const csm_block *b) { b->g ? dense_hessian_cols(b) : label_hessian_cols(b); }
+/* Without vectors rows are computed by themselves. */
+#define V(kernel) (V_LANES > 1 ? (kernel) : NULL)
 
 const csm_table CSM_TABLE = {
-    CSM_ISA, V_LANES, {
-        [CSM_SOFTMAX] = {softmax_any, softmax_cols},
-        [CSM_LOG_SOFTMAX] = {log_softmax_any, log_softmax_cols},
-        [CSM_LOGSUMEXP] = {logsumexp_any, logsumexp_cols},
-        [CSM_ENTROPY] = {entropy_any, entropy_cols},
-        [CSM_SELECTIVE] = {selective_any, selective_cols},
-        [CSM_LOGSUMEXP_B] = {factors_any, factors_cols},
-        [CSM_CROSS_ENTROPY] = {label_loss_any, label_loss_cols},
-        [CSM_SOFT_CROSS_ENTROPY] = {soft_loss_any, soft_loss_cols},
-        [CSM_GRAD_HESS] = {hessian_any, hessian_cols},
-        [CSM_JACOBIAN] = {jacobian_any, NULL},
-        [CSM_VJP] = {vjp_any, vjp_cols},
-        [CSM_LOG_VJP] = {log_vjp_any, log_vjp_cols},
-        [CSM_LOG_JVP] = {log_jvp_any, log_jvp_cols},
-        [CSM_KL] = {kl_rows, NULL},
+    CSM_ISA, sizeof(elem), {V_LANES, TILE_ROWS, MORE_CLASSES, PACKED_PRODUCT, FEW_PRODUCT}, {
+        [CSM_SOFTMAX] = {softmax_rows, softmax_cols, V(softmax_single), V(softmax_tile)},
+        [CSM_LOG_SOFTMAX] = {log_softmax_rows, log_softmax_cols, V(log_softmax_single), V(log_softmax_tile)},
+        [CSM_LOGSUMEXP] = {logsumexp_rows, logsumexp_cols, V(logsumexp_single), V(logsumexp_tile)},
+        [CSM_ENTROPY] = {entropy_rows, entropy_cols, NULL, V(entropy_tile)},
+        [CSM_SELECTIVE] = {selective_rows, selective_cols, NULL, V(selective_tile)},
+        [CSM_LOGSUMEXP_B] = {factors_rows, factors_cols, NULL, V(factors_tile)},
+        [CSM_CROSS_ENTROPY] = {label_rows, label_cols, V(label_single), V(label_tile)},
+        [CSM_SOFT_CROSS_ENTROPY] = {probability_rows, probability_cols, V(probability_single), V(probability_tile)},
+        [CSM_DENSE_CROSS_ENTROPY] = {dense_rows, dense_cols, NULL, V(dense_tile)},
+        [CSM_GRAD_HESS] = {label_hessian_rows, label_hessian_cols, V(label_hessian_single), V(label_hessian_tile)},
+        [CSM_DENSE_GRAD_HESS] = {dense_hessian_rows, dense_hessian_cols, NULL, V(dense_hessian_tile)},
+        [CSM_JACOBIAN] = {jacobian_rows, NULL, NULL, V(jacobian_tile)},
+        [CSM_VJP] = {vjp_rows, vjp_cols, NULL, V(vjp_tile), V(vjp_short)},
+        [CSM_LOG_VJP] = {log_vjp_rows, log_vjp_cols, NULL, V(log_vjp_tile), V(log_vjp_short)},
+        [CSM_LOG_JVP] = {log_jvp_rows, log_jvp_cols, NULL, V(log_jvp_tile), V(log_jvp_short)},
+        [CSM_KL] = {kl_rows},
     },
     cap_logits, uncap_gradient, check_labels, transpose, hide, reverse,
     CONVERSIONS

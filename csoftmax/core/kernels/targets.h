@@ -11,7 +11,7 @@ CSM_INLINE ptrdiff_t element_offset(tile t, ptrdiff_t i, ptrdiff_t j, ptrdiff_t 
     return t.mode.by_rows ? (t.row + i) * stride + j : j * stride + t.row + i;
 }
 
-CSM_INLINE int compares(tile t) { return !t.mode.by_rows && t.b->n <= FEW_LABELS; }
+CSM_INLINE int compares(tile t) { return !t.mode.by_rows && t.b->policy.compare_labels; }
 
 /* What the labels in one slot of the rows bring: their logits, and what is added to c at them, 0 without a label. */
 typedef struct { vec label, logit, coefficient; } target_logit;

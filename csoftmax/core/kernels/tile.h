@@ -41,32 +41,22 @@ typedef struct {
 
 CSM_INLINE tile tile_of(const csm_block *b, ptrdiff_t row, ptrdiff_t rows, const temp_consts *temp, mode m)
 {
-    const ptrdiff_t bytes = b->n * (ptrdiff_t)sizeof(elem);
-    const int arrays = 1 + (b->y && b->y != b->x) + (b->g != NULL) + (b->h != NULL);
-    const int alike = b->ys == b->xs && (!b->g || b->gs == b->xs);
     return (tile){
         .b = b, .row = row, .rows = rows, .temp = temp, .mode = m,
         .full = m.by_rows ? b->n / V_LANES : 0,
         .count = m.by_rows ? (b->n + V_LANES - 1) / V_LANES : b->n,
         .lanes = m.by_rows ? b->n % V_LANES : rows,
-        .prefetch_next = !m.by_rows || (alike && bytes <= SHORT_ROW && bytes * b->thread_rows > CACHED_ARRAY),
-        .row_fits_l2 = m.by_rows && bytes <= CACHED_ARRAY,
-        .arrays_fit_llc = m.by_rows && arrays * bytes * b->thread_rows <= LAST_CACHE,
+        .prefetch_next = !m.by_rows || b->policy.prefetch_next,
+        .row_fits_l2 = m.by_rows && b->policy.row_fits_l2,
+        .arrays_fit_llc = m.by_rows && b->policy.arrays_fit_llc,
     };
 }
 
-/* The only row of a call, if it is short and has no temperature: the same passes, without tile loops, segments and
-   prefetching (docs/notes/small-calls.md). */
-CSM_INLINE int is_single_row(const csm_block *b)
-{
-    return V_LANES > 1 && b->all_rows == 1 && b->n <= SINGLE_VECTORS * V_LANES && csm_T_is_1(b) && !b->team;
-}
-
+/* The only row of a call, a short one at T = 1: the same passes, without tile loops, segments and prefetching
+   (docs/notes/small-calls.md). */
 CSM_INLINE tile single_row(const csm_block *b, const temp_consts *temp, vec *max)
 {
     tile t = tile_of(b, 0, 1, temp, (mode){.by_rows = 1, .T_is_1 = 1, .width = 1, .single = 1});
-    t.arrays_fit_llc = 1;
-    t.prefetch_next = t.row_fits_l2 = 0;
     t.max = max;
     return t;
 }

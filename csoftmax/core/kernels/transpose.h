@@ -130,20 +130,10 @@ static void transpose_out(elem *y, ptrdiff_t ys, const elem *buffer, ptrdiff_t r
         }
 }
 
-/* A thread may have a small stack: it has room for two tiles of few classes, or for one of more. Rows of more classes
-   with a second operand, g or h, are therefore not transposed. That is faster from 60 classes on: gradients of soft
-   targets of 80 classes take 0.76 instead of 1.04 ns per element, of 50 classes 1.31 instead of 1.06 (16 lanes, Zen 4,
-   2026-11-30). */
+/* Room for two tiles of few classes, or for one of more (csm_choose_kernel): a thread may have a small stack. */
 enum { BUFFER_SIZE = 2 * FEW_CLASSES * TILE_ROWS };
 
 _Static_assert(MORE_CLASSES <= 2 * FEW_CLASSES, "a tile of more classes has room");
-
-CSM_INLINE int pays_to_transpose(const csm_block *b)
-{
-    const int few = b->n <= FEW_CLASSES;
-    const ptrdiff_t most = b->g || b->h ? FEW_CLASSES : MORE_CLASSES;
-    return V_LANES > 1 && b->n <= most && b->all_rows >= (few ? V_LANES : 4 * TILE_ROWS);
-}
 
 /* Prefetches the lines of a tile whose rows lie close together. Rows of few classes are read and written by parts of
    vectors, which the CPU does not foresee: in a cold cache softmax of (10000, 10) float32 takes 0.47 instead of 1.23 ns
@@ -156,10 +146,10 @@ CSM_INLINE void prefetch_tile(const void *a, ptrdiff_t stride, ptrdiff_t n, int 
             writes ? __builtin_prefetch(p + i, 1) : __builtin_prefetch(p + i);
 }
 
-/* The next tile, unless all of the block is likely to be in the second-level cache, as scratch is. */
+/* The next tile. */
 CSM_INLINE void prefetch_next_tile(const csm_block *b, ptrdiff_t row)
 {
-    if (row + TILE_ROWS >= b->rows || b->thread_rows * b->n * (ptrdiff_t)sizeof(elem) <= CACHED_ARRAY)
+    if (row + TILE_ROWS >= b->rows || !b->policy.prefetch_next)
         return;
     prefetch_tile((const elem *)b->x + row * b->xs, b->xs, b->n, 0);
     prefetch_tile(b->g ? (const elem *)b->g + row * b->gs : NULL, b->gs, b->n, 0);
@@ -173,30 +163,25 @@ static void run_transposed(const csm_block *b, csm_kernel *cols)
 {
     _Alignas(CSM_LINE) elem x[BUFFER_SIZE];
     elem *const g = x + b->n * TILE_ROWS;
+    csm_block buffer = *b;
+    buffer.xs = buffer.gs = buffer.ys = buffer.hs = TILE_ROWS;
+    buffer.x = x;
+    buffer.g = b->g ? g : NULL;
+    buffer.y = b->y ? x : NULL;
+    buffer.h = b->h ? g : NULL;
+    buffer.policy.stream_output = 0;
     for (ptrdiff_t row = 0; row < b->rows; row += TILE_ROWS) {
-        csm_block buffer = *b;
-        buffer.rows = buffer.thread_rows = b->rows - row < TILE_ROWS ? b->rows - row : TILE_ROWS;
-        buffer.xs = buffer.gs = buffer.ys = buffer.hs = TILE_ROWS;
+        buffer.rows = b->rows - row < TILE_ROWS ? b->rows - row : TILE_ROWS;
         prefetch_next_tile(b, row);
         transpose_in(x, (const elem *)b->x + row * b->xs, b->xs, buffer.rows, b->n);
-        buffer.x = x;
-        if (b->g) {
+        if (b->g)
             transpose_in(g, (const elem *)b->g + row * b->gs, b->gs, buffer.rows, b->n);
-            buffer.g = g;
-        }
-        buffer.y = b->y ? x : NULL;
-        buffer.h = b->h ? g : NULL;
-        buffer.r = b->r ? (char *)b->r + row * b->results * (ptrdiff_t)(b->sums ? sizeof(double) : sizeof(real)) : NULL;
-        buffer.label = b->label ? b->label + row * b->slots : NULL;
-        buffer.ignored = b->ignored ? b->ignored + row * b->slots : NULL;
-        buffer.coefficient = b->coefficient ? (const real *)b->coefficient + row * b->slots : NULL;
-        buffer.sample_weight = b->sample_weight ? b->sample_weight + row : NULL;
-        buffer.temperatures = b->temperatures ? b->temperatures + row : NULL;
         cols(&buffer);
         if (b->y)
             transpose_out((elem *)b->y + row * b->ys, b->ys, x, buffer.rows, b->n);
         if (b->h)
             transpose_out((elem *)b->h + row * b->hs, b->hs, g, buffer.rows, b->n);
+        csm_skip_per_row(&buffer, TILE_ROWS, sizeof(elem));
     }
 }
 

@@ -74,6 +74,7 @@ def outputs(csm, x, axis, t, rng):
     soft = np.moveaxis(soft, -1, axis)
     index, prob = np.stack([labels, best], axis=1), np.full((rows, 2), 0.5)
     weight, sample_weight = rng.uniform(0.5, 2, classes), rng.uniform(0.5, 2, rows)
+    other = np.roll(x, 1, 1 + axis)
     options = {"temperature": t, "reduction": "sum", "return_grad": True}
     calls = {
         "softmax": lambda: csm.softmax(x, axis, temperature=t),
@@ -94,6 +95,8 @@ def outputs(csm, x, axis, t, rng):
         "loss of the best, focal": lambda: csm.cross_entropy(x, best, axis, focal_gamma=2.0, **options),
         "loss, pairs": lambda: csm.cross_entropy(x, (index, prob), axis, **options),
         "temperature per row": lambda: csm.softmax(x, axis, temperature=np.full(rows, t)),
+        "kl_divergence": lambda: csm.kl_divergence(x, other, axis, temperature=t, reduction="none"),
+        "kl_divergence and gradient": lambda: csm.kl_divergence(x, other, axis, **options),
     }
     if t == 1:
         b = rng.uniform(0.1, 2, x.shape) * rng.choice([-1, 0, 1], x.shape, p=[0.4, 0.1, 0.5])

@@ -110,7 +110,8 @@ CSM_INLINE vec about(acc t) { return v_sub(a_round(a_add(t, v_set(NEAR_TINY))), 
 /* log(A/B), A >= B > 0, to the last bits of 1 or of itself, whichever is more. */
 CSM_INLINE acc log_ratio(acc A, acc B)
 {
-    const vec L = v_log1p(v_max(v_set(0), about(a_div(a_sub(A, B), B))));
+    const vec gap = about(a_div(a_sub(A, B), B));
+    const vec L = v_log1p(v_unless(v_lt(gap, v_set(NEAR_TINY)), gap));     /* the square of less may be subnormal */
     const acc rest = a_sub(a_mul(a_div(A, B), a_of(exp_below(v_sub(v_set(0), L)))), a_set(1));
     return a_add(a_of(L), v_where(v_lt(v_set(1), L), about(rest)));
 }
@@ -133,12 +134,14 @@ CSM_INLINE acc far_divergence(const divergence *v)
     return grows ? a_sum(sum, L) : a_sub(sum, L);
 }
 
-/* w with as much as there can be of it in one vector: a square is exact without that of the rest. */
+/* w with as much as there can be of it in one vector: a square is exact without that of the rest. The rest of a w whose
+   square hardly shows may be subnormal, and is left out; so is a w that is below all normal numbers. */
 CSM_INLINE acc normal(acc w)
 {
-    vec hi, lo;
-    a_split(w, &hi, &lo);
-    return a_add(a_of(hi), lo);
+    const vec size = v_abs(about(a_mul(w, a_set(power_of(RANGE_BITS / 2)))));
+    const vec least = v_set(real_power(2 * FRACTION_BITS + 8 - RANGE_BITS / 2));
+    const vec hi = a_round(a_unless(v_eq(size, v_set(0)), w));
+    return a_add(a_of(hi), a_round(a_unless(v_lt(size, least), a_sub(w, a_of(hi)))));
 }
 
 /* KL by phi; see above. What stands for e^t - 1 - t depends on where t lies: below -PHI_MOST, near, or above, where

@@ -44,6 +44,7 @@ __all__ = [
 
 _Array: TypeAlias = Any  # of dask, which has no types for it, or of NumPy
 
+
 def softmax(x: _Array, axis: int = -1, *, temperature: Any = 1.0, where: _Array | None = None) -> _Array:
     """Compute the softmax of logits along `axis`.
 

@@ -83,9 +83,14 @@ def test_csoftmax_does_not_import_it():
     assert done.returncode == 0, done.stderr
 
 
-def test_the_example():
+def check_example():
     import csoftmax.threadpoolctl
 
     threads = csoftmax.get_num_threads()
     assert doctest.testmod(sys.modules["csoftmax.threadpoolctl"]) == (0, 3)
     assert csoftmax.get_num_threads() == threads
+
+
+@needs_threads
+def test_the_example():
+    processes.run_function(check_example)

@@ -239,7 +239,7 @@ def test_objective_pickles_and_copies(options):
     ({"hessian": "exact"}, ValueError, "hessian must be one of"),
     ({"focal_gamma": -1}, ValueError, "focal_gamma must be finite and not negative"),
     ({"label_smoothing": 2}, ValueError, r"label_smoothing must be in \[0, 1\]"),
-    ({"focal_gamma": 1, "label_smoothing": 0.1}, ValueError, "focal_gamma .* no meaning with label_smoothing"),
+    ({"focal_gamma": 1, "label_smoothing": 0.1}, ValueError, "focal_gamma must be 0 with label_smoothing"),
     ({"focal_gamma": 1, "groups": [1]}, ValueError, "focal_gamma has no meaning with groups"),
     ({"class_weight": [1, 2], "groups": [1]}, ValueError, "class_weight has no meaning with groups"),
     ({"class_weight": "balanced"}, ValueError, "class_weight must be factors.*compute_class_weight"),
@@ -283,7 +283,7 @@ def test_two_classes_with_one_score(options, shape):
 
 
 @pytest.mark.parametrize("options, arguments, message", [
-    ({"focal_gamma": 1.0}, (SOFT, SCORES), "focal_gamma is for class indices alone"),
+    ({"focal_gamma": 1.0}, (SOFT, SCORES), "focal_gamma .*is for class indices alone"),
     ({"class_weight": [1, 2]}, (LABELS, SCORES), r"class_weight has shape \(2,\), but there are 4 classes"),
     ({"class_weight": {7: 2}}, (LABELS, SCORES), "class_weight has a class 7"),
     ({"class_weight": FACTORS}, (SOFT[:, :3], SCORES), r"y has shape \(7, 3\), but raw of shape \(7, 4\)"),

@@ -20,10 +20,10 @@
 /* What an operation computes of a tile. A constant wherever it is given. */
 typedef void tile_body(tile t);
 
-/* In columns, full tiles while there are so many rows; then, and in rows, tiles of one row vector or less. */
-CSM_INLINE void for_each_tile(const csm_block *b, tile_body *body, int by_rows, int T_is_1)
+/* In columns, full tiles while there are so many rows; then, and in rows, tiles of one row vector or less. `temp` has
+   room for the temperature of all; in rows, where T is not 1, and behind it for that of each row of a tile. */
+CSM_INLINE void for_each_tile(const csm_block *b, tile_body *body, temp_consts *temp, int by_rows, int T_is_1)
 {
-    temp_consts temp[1 + V_LANES];    /* of each lane; and in rows that have their own, behind it, of each row */
     temp[0] = T_is_1 ? temp_consts_T1() : temp_consts_of(b->temperature);
     const mode several = {by_rows, T_is_1, TILE_VECTORS, 0}, one = {by_rows, T_is_1, 1, 0};
     const int widens = !by_rows && TILE_VECTORS > 1 && !b->temperatures;
@@ -40,18 +40,26 @@ CSM_INLINE void for_each_tile(const csm_block *b, tile_body *body, int by_rows, 
     }
 }
 
-/* Without vectors T = 1 has no code of its own: it would be a twentieth of the library. */
-#define KERNEL(name, body, BY_ROWS)             \
-    static void name(const csm_block *b)        \
-    {                                           \
-        if (V_LANES > 1 && csm_T_is_1(b))       \
-            for_each_tile(b, body, BY_ROWS, 1); \
-        else                                    \
-            for_each_tile(b, body, BY_ROWS, 0); \
+/* Without vectors T = 1 has no code of its own: it would be a twentieth of the library. A frame has no more than its
+   kernel needs, for threads with a small stack. */
+#define KERNEL(name, body, BY_ROWS)                             \
+    static void name(const csm_block *b)                        \
+    {                                                           \
+        if (V_LANES > 1 && csm_T_is_1(b)) {                     \
+            temp_consts one[1];                                 \
+            for_each_tile(b, body, one, BY_ROWS, 1);            \
+        } else {                                                \
+            temp_consts temp[(BY_ROWS) ? 1 + V_LANES : 1];      \
+            for_each_tile(b, body, temp, BY_ROWS, 0);           \
+        }                                                       \
     }
 
-#define T1_KERNEL(name, body, BY_ROWS)  \
-    static void name(const csm_block *b) { for_each_tile(b, body, BY_ROWS, 1); }
+#define T1_KERNEL(name, body, BY_ROWS)              \
+    static void name(const csm_block *b)            \
+    {                                               \
+        temp_consts one[1];                         \
+        for_each_tile(b, body, one, BY_ROWS, 1);    \
+    }
 
 /* A kernel for rows of few classes, which are transposed for that of the columns layout. */
 #define TILE_KERNEL(name, cols) \

@@ -59,14 +59,15 @@ static csm_regime regime_of(const csm_vectors *v, csm_op op, const csm_block *b,
 }
 
 /* Whether results are written by non-temporal stores: a line that is stored to otherwise is read from memory first
-   (docs/notes/memory.md). */
-static int streams(csm_op op, csm_regime regime, const csm_block *b, ptrdiff_t size, ptrdiff_t thread_rows)
+   (docs/notes/memory.md). Those of log_softmax are, if a row stays in no cache from its sums to its results. */
+static int streams(const csm_vectors *v, csm_op op, csm_regime regime, const csm_block *b, ptrdiff_t size, int arrays,
+                   ptrdiff_t thread)
 {
     const ptrdiff_t adjacent = (regime == CSM_COLS ? b->rows : b->n) * size;
-    if (b->y == b->x || b->y == b->g || thread_rows * b->n * size < STREAM_BYTES)
-        return 0;
-    return (is_product(op) && adjacent >= STREAM_LINES * CSM_LINE)
-        || (op == CSM_JACOBIAN && adjacent >= JACOBIAN_LINES * CSM_LINE);
+    if (op == CSM_LOG_SOFTMAX)
+        return v->lanes > 1 && b->y != b->x && b->n * size > CACHED_ARRAY && arrays * thread > LAST_CACHE;
+    const int lines = is_product(op) ? STREAM_LINES : op == CSM_JACOBIAN ? JACOBIAN_LINES : 0;
+    return lines && b->y != b->x && b->y != b->g && thread >= STREAM_BYTES && adjacent >= lines * CSM_LINE;
 }
 
 /* Rows of a tile in the rows layout: as many as lanes, unless they would not stay in the first-level cache. */
@@ -89,9 +90,7 @@ static csm_policy policy_of(const csm_vectors *v, csm_op op, csm_regime regime, 
                                                    || (alike && row <= SHORT_ROW)),
         .row_fits_l2 = row <= CACHED_ARRAY,
         .arrays_fit_llc = arrays * thread <= LAST_CACHE,
-        .stream_output = op == CSM_LOG_SOFTMAX
-                       ? v->lanes > 1 && row > CACHED_ARRAY && arrays * thread > LAST_CACHE && b->y != b->x
-                       : streams(op, regime, b, size, thread_rows),
+        .stream_output = streams(v, op, regime, b, size, arrays, thread),
         .compare_labels = b->n <= FEW_LABELS,
         .transpose_p = v->lanes > 1 && b->n <= FEW_CLASSES && jacobians_fill_lanes(v, b, all_rows),
     };

@@ -309,7 +309,7 @@ csm_status csm_run(csm_call *c)
 
 #if defined(__x86_64__)
 int csm_fpenv_keeps_flags;
-void csm_keep_flags(int one_minus_eps) { csm_fpenv_keeps_flags = one_minus_eps; }
+void csm_keep_flags(int keep) { csm_fpenv_keeps_flags = keep; }
 #else
-void csm_keep_flags(int one_minus_eps) { (void)one_minus_eps; }
+void csm_keep_flags(int keep) { (void)keep; }
 #endif

@@ -1,4 +1,4 @@
-/* A tile: rows that are computed together; and how passes walk through it.
+/* A tile: rows that are computed together, and the cursors with which passes (pass.h) walk through it.
 
    A body computes a tile in passes over all its rows. A pass finds statistics, one number per row. Between the passes a
    statistic is a vector with a row in each lane, so that a quotient or a logarithm is computed for V_LANES rows at

@@ -55,17 +55,21 @@ def times(grad: Tensor, g: Tensor, axis: int) -> Tensor:
 # Maps. `map_options` are (axis, temperature, temperatures, where, dtype), `axes` the first three of them.
 
 
-class SoftmaxProduct(Function):
-    """p and g to J g, where J, the Jacobian of softmax, is symmetric: what is differentiable again."""
-
-    @staticmethod
-    def forward(p: Tensor, g: Tensor, *axes: Any) -> Any:
-        return OPS.softmax_vjp(p, g, *axes)
+class Product(Function):
+    """Of p and g, which its derivative needs."""
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         p, g, *ctx.axes = inputs
         ctx.save_for_backward(p, g)
+
+
+class SoftmaxProduct(Product):
+    """p and g to J g, where J, the Jacobian of softmax, is symmetric: what is differentiable again."""
+
+    @staticmethod
+    def forward(p: Tensor, g: Tensor, *axes: Any) -> Any:
+        return OPS.softmax_vjp(p, g, *axes)
 
     @staticmethod
     def backward(ctx: Any, v: Tensor) -> Any:
@@ -75,17 +79,12 @@ class SoftmaxProduct(Function):
         return dp / temperature, apply(SoftmaxProduct, p, v, *ctx.axes), None, None, None
 
 
-class LogSoftmaxProduct(Function):
+class LogSoftmaxProduct(Product):
     """p and g to (g - p sum(g))/T, the product with the transposed Jacobian of log_softmax."""
 
     @staticmethod
     def forward(p: Tensor, g: Tensor, *axes: Any) -> Any:
         return OPS.log_softmax_vjp(p, g, *axes)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        p, g, *ctx.axes = inputs
-        ctx.save_for_backward(p, g)
 
     @staticmethod
     def backward(ctx: Any, v: Tensor) -> Any:

@@ -23,12 +23,14 @@ test-isa *arguments:
 # Style of Python, Cython and types
 lint:
     ruff check
+    ruff format --check
     cython-lint --max-line-length 120 csoftmax
     {{python}} -m pytest -q -k typing
 
-# Imports in order, and what else ruff can mend
+# Format Python, and mend what ruff can
 fmt:
     ruff check --fix
+    ruff format
 
 # ns per element of every kernel of one instance: `just instance=avx2_f64 kernels 4096 128`
 kernels *shape:

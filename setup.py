@@ -21,9 +21,14 @@ from setuptools.errors import CompileError, LinkError
 CORE = Path("csoftmax/core")
 
 FLAGS = [
-    "-std=c11", "-O2", "-g0", "-fvisibility=hidden",
+    "-std=c11",
+    "-O2",
+    "-g0",
+    "-fvisibility=hidden",
     # Exactness: products and sums are fused where the code says so, nowhere else.
-    "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math",
+    "-ffp-contract=off",
+    "-fno-math-errno",
+    "-fno-trapping-math",
     "-fno-asynchronous-unwind-tables",  # nothing here unwinds the stack: a fiftieth of the wheel
 ]
 # Without these small calls take up to a quarter longer, rows of three classes up to a third (docs/notes/compiler.md).
@@ -73,6 +78,7 @@ class BuildCore(build_ext):
         """Let the compiler's `compile`, which takes one file after another, hand each to a thread, and wait for all."""
         compile_files, compile_file = self.compiler.compile, self.compiler._compile
         jobs = int(os.environ.get("MAX_JOBS") or self.parallel or os.cpu_count() or 1)
+
         def compile_in_threads(*arguments, **options):
             with ThreadPoolExecutor(jobs) as pool:
                 running = []
@@ -103,7 +109,8 @@ extension = Extension(
     depends=[*map(str, sorted([*CORE.rglob("*.h"), *CORE.parent.glob("*.px[id]")]))],
     include_dirs=["csoftmax", numpy.get_include()],
     define_macros=[
-        ("NPY_NO_DEPRECATED_API", "NPY_1_26_API_VERSION"), ("NPY_TARGET_VERSION", "NPY_1_26_API_VERSION"),
+        ("NPY_NO_DEPRECATED_API", "NPY_1_26_API_VERSION"),
+        ("NPY_TARGET_VERSION", "NPY_1_26_API_VERSION"),
         *([("CSM_NO_THREADS", None)] if THREADS == "0" else []),
     ],
 )
@@ -112,8 +119,12 @@ setup(
     ext_modules=cythonize(
         [extension],
         compiler_directives={
-            "language_level": 3, "boundscheck": False, "wraparound": False, "cdivision": True,
-            "freethreading_compatible": True, "embedsignature": True,
+            "language_level": 3,
+            "boundscheck": False,
+            "wraparound": False,
+            "cdivision": True,
+            "freethreading_compatible": True,
+            "embedsignature": True,
         },
     ),
     cmdclass={"build_ext": BuildCore},

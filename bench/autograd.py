@@ -53,15 +53,19 @@ def cases(shapes, dtype):
     for rows, classes in shapes:
         target = torch.arange(rows) * 7919 % classes
         x = tensor(rows, classes, dtype=dtype)
-        yield "cross_entropy", (rows, classes), *(
-            lambda f=f, x=x, target=target: of_logits(f, x, target) for f in (F.cross_entropy, ct.cross_entropy)
+        yield (
+            "cross_entropy",
+            (rows, classes),
+            *(lambda f=f, x=x, target=target: of_logits(f, x, target) for f in (F.cross_entropy, ct.cross_entropy)),
         )
         layer = tensor(rows, FEATURES[classes], dtype=dtype), tensor(classes, FEATURES[classes], dtype=dtype, scale=0.1)
         ours = ct.linear_cross_entropy
         for name, theirs in (("linear, beside the whole logits", whole), ("linear_cross_entropy", linear)):
             if theirs is not None:
-                yield name, (rows, classes), *(
-                    lambda f=f, layer=layer, target=target: of_layer(f, *layer, target) for f in (theirs, ours)
+                yield (
+                    name,
+                    (rows, classes),
+                    *(lambda f=f, layer=layer, target=target: of_layer(f, *layer, target) for f in (theirs, ours)),
                 )
 
 

@@ -24,8 +24,14 @@ import numpy as np
 
 import csoftmax
 
-SHAPES = [(4096, 128, 1000), (2048, 64, 5000), (96, 768, 50257), (1024, 256, 32000), (512, 1024, 50257),
-          (4096, 512, 32000)]  # rows, features, classes
+SHAPES = [
+    (4096, 128, 1000),
+    (2048, 64, 5000),
+    (96, 768, 50257),
+    (1024, 256, 32000),
+    (512, 1024, 50257),
+    (4096, 512, 32000),
+]  # rows, features, classes
 QUICK = 3  # of them
 MOST = 1.15  # times what the products and the loss take
 SECONDS, FEWEST, MOST_ROUNDS = 8, 7, 101  # of rounds per line
@@ -93,9 +99,17 @@ def line(problem, shape, dtype, threads):
         ours, whole, products = problem.times()
         memory = problem.memory()
     fine = ours <= MOST * whole, memory <= problem.allowed
-    cells = [str(shape), dtype, str(threads), f"{1e3 * ours:.1f}", f"{1e3 * whole:.1f}",
-             mark(f"{ours / whole:.2f}", fine[0]), f"{products / ours:.0%}", mark(f"{memory / MB:.1f}", fine[1]),
-             f"{problem.allowed / MB:.1f}"]
+    cells = [
+        str(shape),
+        dtype,
+        str(threads),
+        f"{1e3 * ours:.1f}",
+        f"{1e3 * whole:.1f}",
+        mark(f"{ours / whole:.2f}", fine[0]),
+        f"{products / ours:.0%}",
+        mark(f"{memory / MB:.1f}", fine[1]),
+        f"{problem.allowed / MB:.1f}",
+    ]
     return cells, all(fine)
 
 

@@ -22,8 +22,14 @@ from rich.table import Column, Table
 
 import csoftmax
 
-SHAPES = [((10000, 10), 1), ((1024, 1000), 1), ((4096, 128), 1), ((64, 32000), 1), ((10, 100000), 0),
-          ((16, 64, 100), 1)]
+SHAPES = [
+    ((10000, 10), 1),
+    ((1024, 1000), 1),
+    ((4096, 128), 1),
+    ((64, 32000), 1),
+    ((10, 100000), 0),
+    ((16, 64, 100), 1),
+]
 OPTION, CONVERTED, NUMBERS, SUBNORMAL = 2.0, 2.5, 1.3, 2.0
 """Allowances; the last is that of numbers where results are subnormal."""
 TURN = 5e-4  # seconds
@@ -67,17 +73,26 @@ MASKS = "where=some_classes", "where=some_rows", "where=some"
 WEIGHTS = "weight=weight", "sample_weight=T", "label_smoothing=0.1", "z_loss=1e-4", "softcap=30.0"
 CELLS = [
     # Layouts: results in the other order, everything in Fortran order but the result, inputs backwards
-    *(Cells(OPTION, call, instead(call, "y y_f h h_f", "x rows_back", "x classes_back"))
-      for call in (SOFTMAX, LOG, LSE, LABELS, SOFT, VJP, HESSIAN)),
-    *(Cells(OPTION, in_f(call), instead(in_f(call), "y_f y h_f h"))
-      for call in (SOFTMAX, LOG, LABELS, SOFT, VJP, HESSIAN)),
+    *(
+        Cells(OPTION, call, instead(call, "y y_f h h_f", "x rows_back", "x classes_back"))
+        for call in (SOFTMAX, LOG, LSE, LABELS, SOFT, VJP, HESSIAN)
+    ),
+    *(
+        Cells(OPTION, in_f(call), instead(in_f(call), "y_f y h_f h"))
+        for call in (SOFTMAX, LOG, LABELS, SOFT, VJP, HESSIAN)
+    ),
     *(Cells(OPTION, call, instead(call, "p p_f", "p p_back")) for call in (SOFT, VJP)),
     *(Cells(OPTION, in_f(call), instead(in_f(call), "p_f p")) for call in (SOFT, VJP)),
     Cells(OPTION, JACOBIAN, instead(JACOBIAN, "square square_f", "square square_turned", "few few_f")),
-    *(Cells(OPTION, *instead(call, f"x {kind}_copy y {kind}_y"), instead(call, f"x {kind} y {kind}_y"))
-      for call in (SOFTMAX, LSE) for kind in ("even_rows", "even_classes")),
-    *(Cells(OPTION, f"copyto(y, x); {instead(call, 'x y y z')[0]}", [f"copyto(y, x); {instead(call, 'x y')[0]}"])
-      for call in (SOFTMAX, LABELS)),
+    *(
+        Cells(OPTION, *instead(call, f"x {kind}_copy y {kind}_y"), instead(call, f"x {kind} y {kind}_y"))
+        for call in (SOFTMAX, LSE)
+        for kind in ("even_rows", "even_classes")
+    ),
+    *(
+        Cells(OPTION, f"copyto(y, x); {instead(call, 'x y y z')[0]}", [f"copyto(y, x); {instead(call, 'x y')[0]}"])
+        for call in (SOFTMAX, LABELS)
+    ),
     # Options
     *(Cells(OPTION, call, with_options(call, *TEMPERATURES)) for call in (SOFTMAX, LABELS, SOFT, VJP)),
     Cells(OPTION, JACOBIAN, with_options(JACOBIAN, "temperature=2", "temperature=few_T")),
@@ -88,18 +103,34 @@ CELLS = [
     # Masks and dtypes
     *(Cells(CONVERTED, call, with_options(call, *MASKS)) for call in (SOFTMAX, LSE, ENTROPY)),
     Cells(CONVERTED, LSE, with_options(LSE, "b=b")),
-    *(Cells(CONVERTED, call, instead(call, "x swapped", "y y_swapped", "p p_swapped", "label label_swapped"))
-      for call in (SOFTMAX, LABELS, SOFT, VJP)),
-    *(Cells(CONVERTED, call, [other for kind in ("float16", "float32")
-                              for other in instead(call, f"x x_{kind}", f"y y_{kind}", f"x x_{kind} y y_{kind}")]
-            + instead(call, "x x_int8", "x x_int64", "x x_bool")) for call in (SOFTMAX, LABELS)),
+    *(
+        Cells(CONVERTED, call, instead(call, "x swapped", "y y_swapped", "p p_swapped", "label label_swapped"))
+        for call in (SOFTMAX, LABELS, SOFT, VJP)
+    ),
+    *(
+        Cells(
+            CONVERTED,
+            call,
+            [
+                other
+                for kind in ("float16", "float32")
+                for other in instead(call, f"x x_{kind}", f"y y_{kind}", f"x x_{kind} y y_{kind}")
+            ]
+            + instead(call, "x x_int8", "x x_int64", "x x_bool"),
+        )
+        for call in (SOFTMAX, LABELS)
+    ),
     Cells(CONVERTED, SOFTMAX, instead(SOFTMAX, "x x_float16_f")),
     *(Cells(CONVERTED, call, instead(call, "p p_float16", "p p_float32")) for call in (SOFT, VJP)),
     # Numbers
-    *(Cells(NUMBERS, call, instead(call, "x flat", "x peaked", "x bimodal"))
-      for call in (SOFTMAX, LOG, LSE, LABELS, SOFT)),
-    *(Cells(NUMBERS, *with_options(call, "temperature=2"), with_options(call, "temperature=100", "temperature=0.02"))
-      for call in (SOFTMAX, LOG, LABELS)),
+    *(
+        Cells(NUMBERS, call, instead(call, "x flat", "x peaked", "x bimodal"))
+        for call in (SOFTMAX, LOG, LSE, LABELS, SOFT)
+    ),
+    *(
+        Cells(NUMBERS, *with_options(call, "temperature=2"), with_options(call, "temperature=100", "temperature=0.02"))
+        for call in (SOFTMAX, LOG, LABELS)
+    ),
     *(Cells(NUMBERS, call, instead(call, "p onehot")) for call in (SOFT, VJP)),
     Cells(NUMBERS, JACOBIAN, instead(JACOBIAN, "few few_onehot")),
 ]
@@ -116,7 +147,7 @@ def along(a, axis, step):
 def names(shape, axis, dtype):
     """What the statements name. What a dtype or a shape does not have is absent, and so are its cells."""
     rng = np.random.default_rng(1)
-    n, rows = shape[axis], shape[:axis] + shape[axis + 1:]
+    n, rows = shape[axis], shape[:axis] + shape[axis + 1 :]
     wide, one = rng.standard_normal(shape), [m if i == axis else 1 for i, m in enumerate(shape)]
     peaked = wide - 75 * (rng.random(shape) < 0.5)
     np.put_along_axis(peaked, np.expand_dims(rng.integers(0, n, rows), axis), 20.0, axis)
@@ -125,14 +156,30 @@ def names(shape, axis, dtype):
     np.put_along_axis(onehot, np.expand_dims(label, axis), 1, axis)
     swapped = x.dtype.newbyteorder()
     given = {name: getattr(csoftmax, name) for name in csoftmax.__all__} | {
-        "copyto": np.copyto, "axis": axis, "x": x, "p": p, "label": label, "T": rng.uniform(0.5, 2, rows),
-        "rows_back": along(x, int(axis == 0), -1), "classes_back": along(x, axis, -1), "p_back": along(p, axis, -1),
-        "even_rows": along(x, int(axis == 0), 2), "even_classes": along(x, axis, 2),
-        "some_labels": np.where(rng.random(rows) < 1 / 7, -7, label), "weight": rng.uniform(0.5, 2, n),
-        "some": rng.random(shape) < 0.8, "b": rng.random(shape).astype(dtype), "some_classes": rng.random(one) < 0.8,
-        "some_rows": np.expand_dims(rng.random(rows) < 0.8, axis), "onehot": onehot, "peaked": peaked.astype(dtype),
-        "flat": (0.02 * wide).astype(dtype), "bimodal": (wide - 75 * (np.indices(one)[axis] % 2)).astype(dtype),
-        "swapped": x.astype(swapped), "p_swapped": p.astype(swapped), "y_swapped": x.astype(swapped),
+        "copyto": np.copyto,
+        "axis": axis,
+        "x": x,
+        "p": p,
+        "label": label,
+        "T": rng.uniform(0.5, 2, rows),
+        "rows_back": along(x, int(axis == 0), -1),
+        "classes_back": along(x, axis, -1),
+        "p_back": along(p, axis, -1),
+        "even_rows": along(x, int(axis == 0), 2),
+        "even_classes": along(x, axis, 2),
+        "some_labels": np.where(rng.random(rows) < 1 / 7, -7, label),
+        "weight": rng.uniform(0.5, 2, n),
+        "some": rng.random(shape) < 0.8,
+        "b": rng.random(shape).astype(dtype),
+        "some_classes": rng.random(one) < 0.8,
+        "some_rows": np.expand_dims(rng.random(rows) < 0.8, axis),
+        "onehot": onehot,
+        "peaked": peaked.astype(dtype),
+        "flat": (0.02 * wide).astype(dtype),
+        "bimodal": (wide - 75 * (np.indices(one)[axis] % 2)).astype(dtype),
+        "swapped": x.astype(swapped),
+        "p_swapped": p.astype(swapped),
+        "y_swapped": x.astype(swapped),
         "label_swapped": label.astype(label.dtype.newbyteorder()),
     }
     for k in (2, 4):
@@ -145,9 +192,15 @@ def names(shape, axis, dtype):
     if axis == len(shape) - 1 and n * n <= MOST_SQUARES:
         few = p.reshape(-1, n)[: MOST_SQUARES // n**2]
         square = np.zeros((*few.shape, n), dtype)
-        given |= {"few": few, "few_f": np.asfortranarray(few), "few_onehot": onehot.reshape(-1, n)[: len(few)],
-                  "few_T": rng.uniform(0.5, 2, len(few)), "square": square, "square_f": np.asfortranarray(square),
-                  "square_turned": square.copy().swapaxes(-1, -2)}
+        given |= {
+            "few": few,
+            "few_f": np.asfortranarray(few),
+            "few_onehot": onehot.reshape(-1, n)[: len(few)],
+            "few_T": rng.uniform(0.5, 2, len(few)),
+            "square": square,
+            "square_f": np.asfortranarray(square),
+            "square_turned": square.copy().swapaxes(-1, -2),
+        }
     if len(shape) == 2 and axis == 1:
         given |= {"h": np.zeros_like(x), "h_f": np.asfortranarray(x)}
     given |= {name: np.zeros_like(x) for name in "yz"}

@@ -61,402 +61,852 @@ class _Config(TypedDict):
 
 @overload
 def softmax(
-    x: NDArray[_Real], axis: _Axes = -1, *, temperature: _Temperature = 1.0, where: _Bool = None,
-    dtype: None = None, out: None = None,
+    x: NDArray[_Real],
+    axis: _Axes = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    where: _Bool = None,
+    dtype: None = None,
+    out: None = None,
 ) -> NDArray[_Real]: ...
 @overload
 def softmax(
-    x: _AsFloat64, axis: _Axes = -1, *, temperature: _Temperature = 1.0, where: _Bool = None, dtype: None = None,
+    x: _AsFloat64,
+    axis: _Axes = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    where: _Bool = None,
+    dtype: None = None,
     out: None = None,
 ) -> NDArray[np.float64]: ...
 @overload
 def softmax(
-    x: _Array, axis: _Axes = -1, *, temperature: _Temperature = 1.0, where: _Bool = None,
-    dtype: type[_Real] | np.dtype[_Real], out: None = None,
+    x: _Array,
+    axis: _Axes = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    where: _Bool = None,
+    dtype: type[_Real] | np.dtype[_Real],
+    out: None = None,
 ) -> NDArray[_Real]: ...
 @overload
 def softmax(
-    x: ArrayLike, axis: _Axes = -1, *, temperature: _Temperature = 1.0, where: _Bool = None,
-    dtype: DTypeLike | None = None, out: _Out,
+    x: ArrayLike,
+    axis: _Axes = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    where: _Bool = None,
+    dtype: DTypeLike | None = None,
+    out: _Out,
 ) -> _Out: ...
 @overload
 def softmax(
-    x: ArrayLike, axis: _Axes = -1, *, temperature: _Temperature = 1.0, where: _Bool = None,
-    dtype: DTypeLike | None = None, out: _Given = None,
+    x: ArrayLike,
+    axis: _Axes = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    where: _Bool = None,
+    dtype: DTypeLike | None = None,
+    out: _Given = None,
 ) -> Any: ...
-
 @overload
 def log_softmax(
-    x: NDArray[_Real], axis: _Axes = -1, *, temperature: _Temperature = 1.0, where: _Bool = None,
-    dtype: None = None, out: None = None,
+    x: NDArray[_Real],
+    axis: _Axes = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    where: _Bool = None,
+    dtype: None = None,
+    out: None = None,
 ) -> NDArray[_Real]: ...
 @overload
 def log_softmax(
-    x: _AsFloat64, axis: _Axes = -1, *, temperature: _Temperature = 1.0, where: _Bool = None, dtype: None = None,
+    x: _AsFloat64,
+    axis: _Axes = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    where: _Bool = None,
+    dtype: None = None,
     out: None = None,
 ) -> NDArray[np.float64]: ...
 @overload
 def log_softmax(
-    x: _Array, axis: _Axes = -1, *, temperature: _Temperature = 1.0, where: _Bool = None,
-    dtype: type[_Real] | np.dtype[_Real], out: None = None,
+    x: _Array,
+    axis: _Axes = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    where: _Bool = None,
+    dtype: type[_Real] | np.dtype[_Real],
+    out: None = None,
 ) -> NDArray[_Real]: ...
 @overload
 def log_softmax(
-    x: ArrayLike, axis: _Axes = -1, *, temperature: _Temperature = 1.0, where: _Bool = None,
-    dtype: DTypeLike | None = None, out: _Out,
+    x: ArrayLike,
+    axis: _Axes = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    where: _Bool = None,
+    dtype: DTypeLike | None = None,
+    out: _Out,
 ) -> _Out: ...
 @overload
 def log_softmax(
-    x: ArrayLike, axis: _Axes = -1, *, temperature: _Temperature = 1.0, where: _Bool = None,
-    dtype: DTypeLike | None = None, out: _Given = None,
+    x: ArrayLike,
+    axis: _Axes = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    where: _Bool = None,
+    dtype: DTypeLike | None = None,
+    out: _Given = None,
 ) -> Any: ...
-
 @overload
 def logsumexp(
-    a: NDArray[_Real], axis: None = None, b: None = None, keepdims: Literal[False] = False,
-    return_sign: Literal[False] = False, *, where: _Bool = None, dtype: None = None, out: None = None,
+    a: NDArray[_Real],
+    axis: None = None,
+    b: None = None,
+    keepdims: Literal[False] = False,
+    return_sign: Literal[False] = False,
+    *,
+    where: _Bool = None,
+    dtype: None = None,
+    out: None = None,
 ) -> _Real: ...
 @overload
 def logsumexp(
-    a: _AsFloat64, axis: None = None, b: None = None, keepdims: Literal[False] = False,
-    return_sign: Literal[False] = False, *, where: _Bool = None, dtype: None = None, out: None = None,
+    a: _AsFloat64,
+    axis: None = None,
+    b: None = None,
+    keepdims: Literal[False] = False,
+    return_sign: Literal[False] = False,
+    *,
+    where: _Bool = None,
+    dtype: None = None,
+    out: None = None,
 ) -> np.float64: ...
 @overload
 def logsumexp(
-    a: NDArray[_Real], axis: _Axes = None, b: None = None, *, keepdims: Literal[True],
-    return_sign: Literal[False] = False, where: _Bool = None, dtype: None = None, out: None = None,
+    a: NDArray[_Real],
+    axis: _Axes = None,
+    b: None = None,
+    *,
+    keepdims: Literal[True],
+    return_sign: Literal[False] = False,
+    where: _Bool = None,
+    dtype: None = None,
+    out: None = None,
 ) -> NDArray[_Real]: ...
 @overload
 def logsumexp(
-    a: _AsFloat64, axis: _Axes = None, b: None = None, *, keepdims: Literal[True],
-    return_sign: Literal[False] = False, where: _Bool = None, dtype: None = None, out: None = None,
+    a: _AsFloat64,
+    axis: _Axes = None,
+    b: None = None,
+    *,
+    keepdims: Literal[True],
+    return_sign: Literal[False] = False,
+    where: _Bool = None,
+    dtype: None = None,
+    out: None = None,
 ) -> NDArray[np.float64]: ...
 @overload
 def logsumexp(
-    a: ArrayLike, axis: _Axes = None, b: ArrayLike | None = None, keepdims: bool = False,
-    return_sign: Literal[False] = False, *, where: _Bool = None, dtype: DTypeLike | None = None, out: _Out,
+    a: ArrayLike,
+    axis: _Axes = None,
+    b: ArrayLike | None = None,
+    keepdims: bool = False,
+    return_sign: Literal[False] = False,
+    *,
+    where: _Bool = None,
+    dtype: DTypeLike | None = None,
+    out: _Out,
 ) -> _Out: ...
 @overload
 def logsumexp(
-    a: ArrayLike, axis: _Axes = None, b: ArrayLike | None = None, keepdims: bool = False, *,
-    return_sign: Literal[True], where: _Bool = None, dtype: DTypeLike | None = None, out: _Given = None,
+    a: ArrayLike,
+    axis: _Axes = None,
+    b: ArrayLike | None = None,
+    keepdims: bool = False,
+    *,
+    return_sign: Literal[True],
+    where: _Bool = None,
+    dtype: DTypeLike | None = None,
+    out: _Given = None,
 ) -> tuple[Any, Any]: ...
 @overload
 def logsumexp(
-    a: ArrayLike, axis: _Axes = None, b: ArrayLike | None = None, keepdims: bool = False,
-    return_sign: bool = False, *, where: _Bool = None, dtype: DTypeLike | None = None, out: _Given = None,
+    a: ArrayLike,
+    axis: _Axes = None,
+    b: ArrayLike | None = None,
+    keepdims: bool = False,
+    return_sign: bool = False,
+    *,
+    where: _Bool = None,
+    dtype: DTypeLike | None = None,
+    out: _Given = None,
 ) -> Any: ...
-
 @overload
 def selective_log_softmax(
-    x: NDArray[_Real], index: ArrayLike, axis: SupportsIndex = -1, *, temperature: _Temperature = 1.0,
-    softcap: _Number | None = None, where: _Bool = None, ignore_index: SupportsIndex | None = None,
-    dtype: None = None, out: None = None,
+    x: NDArray[_Real],
+    index: ArrayLike,
+    axis: SupportsIndex = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    softcap: _Number | None = None,
+    where: _Bool = None,
+    ignore_index: SupportsIndex | None = None,
+    dtype: None = None,
+    out: None = None,
 ) -> NDArray[_Real]: ...
 @overload
 def selective_log_softmax(
-    x: _AsFloat64, index: ArrayLike, axis: SupportsIndex = -1, *, temperature: _Temperature = 1.0,
-    softcap: _Number | None = None, where: _Bool = None, ignore_index: SupportsIndex | None = None,
-    dtype: None = None, out: None = None,
+    x: _AsFloat64,
+    index: ArrayLike,
+    axis: SupportsIndex = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    softcap: _Number | None = None,
+    where: _Bool = None,
+    ignore_index: SupportsIndex | None = None,
+    dtype: None = None,
+    out: None = None,
 ) -> NDArray[np.float64]: ...
 @overload
 def selective_log_softmax(
-    x: ArrayLike, index: ArrayLike, axis: SupportsIndex = -1, *, temperature: _Temperature = 1.0,
-    softcap: _Number | None = None, where: _Bool = None, ignore_index: SupportsIndex | None = None,
-    dtype: DTypeLike | None = None, out: _Out,
+    x: ArrayLike,
+    index: ArrayLike,
+    axis: SupportsIndex = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    softcap: _Number | None = None,
+    where: _Bool = None,
+    ignore_index: SupportsIndex | None = None,
+    dtype: DTypeLike | None = None,
+    out: _Out,
 ) -> _Out: ...
 @overload
 def selective_log_softmax(
-    x: ArrayLike, index: ArrayLike, axis: SupportsIndex = -1, *, temperature: _Temperature = 1.0,
-    softcap: _Number | None = None, where: _Bool = None, ignore_index: SupportsIndex | None = None,
-    dtype: DTypeLike | None = None, out: _Given = None,
+    x: ArrayLike,
+    index: ArrayLike,
+    axis: SupportsIndex = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    softcap: _Number | None = None,
+    where: _Bool = None,
+    ignore_index: SupportsIndex | None = None,
+    dtype: DTypeLike | None = None,
+    out: _Given = None,
 ) -> Any: ...
-
 @overload
 def softmax_entropy(
-    x: NDArray[_Real], axis: _Axes = -1, *, temperature: _Temperature = 1.0, where: _Bool = None,
-    keepdims: Literal[True], return_grad: Literal[False] = False, dtype: None = None, out: None = None,
+    x: NDArray[_Real],
+    axis: _Axes = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    where: _Bool = None,
+    keepdims: Literal[True],
+    return_grad: Literal[False] = False,
+    dtype: None = None,
+    out: None = None,
 ) -> NDArray[_Real]: ...
 @overload
 def softmax_entropy(
-    x: _AsFloat64, axis: _Axes = -1, *, temperature: _Temperature = 1.0, where: _Bool = None,
-    keepdims: Literal[True], return_grad: Literal[False] = False, dtype: None = None, out: None = None,
+    x: _AsFloat64,
+    axis: _Axes = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    where: _Bool = None,
+    keepdims: Literal[True],
+    return_grad: Literal[False] = False,
+    dtype: None = None,
+    out: None = None,
 ) -> NDArray[np.float64]: ...
 @overload
 def softmax_entropy(
-    x: ArrayLike, axis: _Axes = -1, *, temperature: _Temperature = 1.0, where: _Bool = None,
-    keepdims: bool = False, return_grad: Literal[False] = False, dtype: DTypeLike | None = None, out: _Out,
+    x: ArrayLike,
+    axis: _Axes = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    where: _Bool = None,
+    keepdims: bool = False,
+    return_grad: Literal[False] = False,
+    dtype: DTypeLike | None = None,
+    out: _Out,
 ) -> _Out: ...
 @overload
 def softmax_entropy(
-    x: ArrayLike, axis: _Axes = -1, *, temperature: _Temperature = 1.0, where: _Bool = None,
-    keepdims: bool = False, return_grad: Literal[False] = False, dtype: DTypeLike | None = None, out: _Given = None,
+    x: ArrayLike,
+    axis: _Axes = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    where: _Bool = None,
+    keepdims: bool = False,
+    return_grad: Literal[False] = False,
+    dtype: DTypeLike | None = None,
+    out: _Given = None,
 ) -> Any: ...
 @overload
 def softmax_entropy(
-    x: NDArray[_Real], axis: _Axes = -1, *, temperature: _Temperature = 1.0, where: _Bool = None,
-    keepdims: bool = False, return_grad: Literal[True], dtype: None = None, out: None = None,
+    x: NDArray[_Real],
+    axis: _Axes = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    where: _Bool = None,
+    keepdims: bool = False,
+    return_grad: Literal[True],
+    dtype: None = None,
+    out: None = None,
 ) -> tuple[Any, NDArray[_Real]]: ...
 @overload
 def softmax_entropy(
-    x: ArrayLike, axis: _Axes = -1, *, temperature: _Temperature = 1.0, where: _Bool = None,
-    keepdims: bool = False, return_grad: Literal[True], dtype: DTypeLike | None = None, out: _Given = None,
+    x: ArrayLike,
+    axis: _Axes = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    where: _Bool = None,
+    keepdims: bool = False,
+    return_grad: Literal[True],
+    dtype: DTypeLike | None = None,
+    out: _Given = None,
 ) -> tuple[Any, Any]: ...
-
 @overload
 def softmax_jacobian(
-    p: NDArray[_Real], axis: SupportsIndex = -1, *, temperature: _Temperature = 1.0, out: None = None,
+    p: NDArray[_Real],
+    axis: SupportsIndex = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    out: None = None,
 ) -> NDArray[_Real]: ...
 @overload
 def softmax_jacobian(
-    p: _AsFloat64, axis: SupportsIndex = -1, *, temperature: _Temperature = 1.0, out: None = None,
+    p: _AsFloat64,
+    axis: SupportsIndex = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    out: None = None,
 ) -> NDArray[np.float64]: ...
 @overload
 def softmax_jacobian(
-    p: ArrayLike, axis: SupportsIndex = -1, *, temperature: _Temperature = 1.0, out: _Out,
+    p: ArrayLike,
+    axis: SupportsIndex = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    out: _Out,
 ) -> _Out: ...
 @overload
 def softmax_jacobian(
-    p: ArrayLike, axis: SupportsIndex = -1, *, temperature: _Temperature = 1.0, out: _Given = None,
+    p: ArrayLike,
+    axis: SupportsIndex = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    out: _Given = None,
 ) -> Any: ...
-
 @overload
 def softmax_vjp(
-    p: NDArray[_Real], g: NDArray[_Real], axis: SupportsIndex = -1, *, temperature: _Temperature = 1.0,
+    p: NDArray[_Real],
+    g: NDArray[_Real],
+    axis: SupportsIndex = -1,
+    *,
+    temperature: _Temperature = 1.0,
     out: None = None,
 ) -> NDArray[_Real]: ...
 @overload
 def softmax_vjp(
-    p: _AsFloat64, g: _AsFloat64, axis: SupportsIndex = -1, *, temperature: _Temperature = 1.0, out: None = None,
+    p: _AsFloat64,
+    g: _AsFloat64,
+    axis: SupportsIndex = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    out: None = None,
 ) -> NDArray[np.float64]: ...
 @overload
 def softmax_vjp(
-    p: ArrayLike, g: ArrayLike, axis: SupportsIndex = -1, *, temperature: _Temperature = 1.0, out: _Out,
+    p: ArrayLike,
+    g: ArrayLike,
+    axis: SupportsIndex = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    out: _Out,
 ) -> _Out: ...
 @overload
 def softmax_vjp(
-    p: ArrayLike, g: ArrayLike, axis: SupportsIndex = -1, *, temperature: _Temperature = 1.0, out: _Given = None,
+    p: ArrayLike,
+    g: ArrayLike,
+    axis: SupportsIndex = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    out: _Given = None,
 ) -> Any: ...
-
 @overload
 def softmax_jvp(
-    p: NDArray[_Real], t: NDArray[_Real], axis: SupportsIndex = -1, *, temperature: _Temperature = 1.0,
+    p: NDArray[_Real],
+    t: NDArray[_Real],
+    axis: SupportsIndex = -1,
+    *,
+    temperature: _Temperature = 1.0,
     out: None = None,
 ) -> NDArray[_Real]: ...
 @overload
 def softmax_jvp(
-    p: _AsFloat64, t: _AsFloat64, axis: SupportsIndex = -1, *, temperature: _Temperature = 1.0, out: None = None,
+    p: _AsFloat64,
+    t: _AsFloat64,
+    axis: SupportsIndex = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    out: None = None,
 ) -> NDArray[np.float64]: ...
 @overload
 def softmax_jvp(
-    p: ArrayLike, t: ArrayLike, axis: SupportsIndex = -1, *, temperature: _Temperature = 1.0, out: _Out,
+    p: ArrayLike,
+    t: ArrayLike,
+    axis: SupportsIndex = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    out: _Out,
 ) -> _Out: ...
 @overload
 def softmax_jvp(
-    p: ArrayLike, t: ArrayLike, axis: SupportsIndex = -1, *, temperature: _Temperature = 1.0, out: _Given = None,
+    p: ArrayLike,
+    t: ArrayLike,
+    axis: SupportsIndex = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    out: _Given = None,
 ) -> Any: ...
-
 @overload
 def log_softmax_vjp(
-    p: NDArray[_Real], g: NDArray[_Real], axis: SupportsIndex = -1, *, temperature: _Temperature = 1.0,
+    p: NDArray[_Real],
+    g: NDArray[_Real],
+    axis: SupportsIndex = -1,
+    *,
+    temperature: _Temperature = 1.0,
     out: None = None,
 ) -> NDArray[_Real]: ...
 @overload
 def log_softmax_vjp(
-    p: _AsFloat64, g: _AsFloat64, axis: SupportsIndex = -1, *, temperature: _Temperature = 1.0, out: None = None,
+    p: _AsFloat64,
+    g: _AsFloat64,
+    axis: SupportsIndex = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    out: None = None,
 ) -> NDArray[np.float64]: ...
 @overload
 def log_softmax_vjp(
-    p: ArrayLike, g: ArrayLike, axis: SupportsIndex = -1, *, temperature: _Temperature = 1.0, out: _Out,
+    p: ArrayLike,
+    g: ArrayLike,
+    axis: SupportsIndex = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    out: _Out,
 ) -> _Out: ...
 @overload
 def log_softmax_vjp(
-    p: ArrayLike, g: ArrayLike, axis: SupportsIndex = -1, *, temperature: _Temperature = 1.0, out: _Given = None,
+    p: ArrayLike,
+    g: ArrayLike,
+    axis: SupportsIndex = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    out: _Given = None,
 ) -> Any: ...
-
 @overload
 def log_softmax_jvp(
-    p: NDArray[_Real], t: NDArray[_Real], axis: SupportsIndex = -1, *, temperature: _Temperature = 1.0,
+    p: NDArray[_Real],
+    t: NDArray[_Real],
+    axis: SupportsIndex = -1,
+    *,
+    temperature: _Temperature = 1.0,
     out: None = None,
 ) -> NDArray[_Real]: ...
 @overload
 def log_softmax_jvp(
-    p: _AsFloat64, t: _AsFloat64, axis: SupportsIndex = -1, *, temperature: _Temperature = 1.0, out: None = None,
+    p: _AsFloat64,
+    t: _AsFloat64,
+    axis: SupportsIndex = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    out: None = None,
 ) -> NDArray[np.float64]: ...
 @overload
 def log_softmax_jvp(
-    p: ArrayLike, t: ArrayLike, axis: SupportsIndex = -1, *, temperature: _Temperature = 1.0, out: _Out,
+    p: ArrayLike,
+    t: ArrayLike,
+    axis: SupportsIndex = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    out: _Out,
 ) -> _Out: ...
 @overload
 def log_softmax_jvp(
-    p: ArrayLike, t: ArrayLike, axis: SupportsIndex = -1, *, temperature: _Temperature = 1.0, out: _Given = None,
+    p: ArrayLike,
+    t: ArrayLike,
+    axis: SupportsIndex = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    out: _Given = None,
 ) -> Any: ...
-
 @overload
 def kl_divergence(
-    p_logits: NDArray[_Loss], q_logits: NDArray[_Loss],
-    axis: SupportsIndex = -1, *, temperature: _Temperature = 1.0, where: _Bool = None,
-    sample_weight: ArrayLike | None = None, reduction: Literal["mean", "sum"] = "mean",
-    normalizer: _Number | None = None, return_grad: Literal[False] = False, out: None = None,
+    p_logits: NDArray[_Loss],
+    q_logits: NDArray[_Loss],
+    axis: SupportsIndex = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    where: _Bool = None,
+    sample_weight: ArrayLike | None = None,
+    reduction: Literal["mean", "sum"] = "mean",
+    normalizer: _Number | None = None,
+    return_grad: Literal[False] = False,
+    out: None = None,
 ) -> _Loss: ...
 @overload
 def kl_divergence(
-    p_logits: NDArray[_Loss], q_logits: NDArray[_Loss],
-    axis: SupportsIndex = -1, *, temperature: _Temperature = 1.0, where: _Bool = None,
-    sample_weight: ArrayLike | None = None, reduction: Literal["mean", "sum"] = "mean",
-    normalizer: _Number | None = None, return_grad: Literal[True], out: None = None,
+    p_logits: NDArray[_Loss],
+    q_logits: NDArray[_Loss],
+    axis: SupportsIndex = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    where: _Bool = None,
+    sample_weight: ArrayLike | None = None,
+    reduction: Literal["mean", "sum"] = "mean",
+    normalizer: _Number | None = None,
+    return_grad: Literal[True],
+    out: None = None,
 ) -> tuple[_Loss, NDArray[_Loss]]: ...
 @overload
 def kl_divergence(
-    p_logits: NDArray[_Loss], q_logits: NDArray[_Loss],
-    axis: SupportsIndex = -1, *, temperature: _Temperature = 1.0, where: _Bool = None,
-    sample_weight: ArrayLike | None = None, reduction: Literal["mean", "sum"] = "mean",
-    normalizer: _Number | None = None, return_grad: Literal[True], out: _Out,
+    p_logits: NDArray[_Loss],
+    q_logits: NDArray[_Loss],
+    axis: SupportsIndex = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    where: _Bool = None,
+    sample_weight: ArrayLike | None = None,
+    reduction: Literal["mean", "sum"] = "mean",
+    normalizer: _Number | None = None,
+    return_grad: Literal[True],
+    out: _Out,
 ) -> tuple[_Loss, _Out]: ...
 @overload
 def kl_divergence(
-    p_logits: NDArray[_Loss], q_logits: NDArray[_Loss],
-    axis: SupportsIndex = -1, *, temperature: _Temperature = 1.0, where: _Bool = None,
-    sample_weight: ArrayLike | None = None, reduction: Literal["none"],
-    normalizer: _Number | None = None, return_grad: Literal[False] = False, out: None = None,
+    p_logits: NDArray[_Loss],
+    q_logits: NDArray[_Loss],
+    axis: SupportsIndex = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    where: _Bool = None,
+    sample_weight: ArrayLike | None = None,
+    reduction: Literal["none"],
+    normalizer: _Number | None = None,
+    return_grad: Literal[False] = False,
+    out: None = None,
 ) -> NDArray[_Loss]: ...
 @overload
 def kl_divergence(
-    p_logits: NDArray[_Loss], q_logits: NDArray[_Loss],
-    axis: SupportsIndex = -1, *, temperature: _Temperature = 1.0, where: _Bool = None,
-    sample_weight: ArrayLike | None = None, reduction: Literal["none"],
-    normalizer: _Number | None = None, return_grad: Literal[True], out: None = None,
+    p_logits: NDArray[_Loss],
+    q_logits: NDArray[_Loss],
+    axis: SupportsIndex = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    where: _Bool = None,
+    sample_weight: ArrayLike | None = None,
+    reduction: Literal["none"],
+    normalizer: _Number | None = None,
+    return_grad: Literal[True],
+    out: None = None,
 ) -> tuple[NDArray[_Loss], NDArray[_Loss]]: ...
 @overload
 def kl_divergence(
-    p_logits: ArrayLike, q_logits: ArrayLike,
-    axis: SupportsIndex = -1, *, temperature: _Temperature = 1.0, where: _Bool = None,
-    sample_weight: ArrayLike | None = None, reduction: Literal["mean", "sum", "none"] = "mean",
-    normalizer: _Number | None = None, return_grad: Literal[True], out: _Given = None,
+    p_logits: ArrayLike,
+    q_logits: ArrayLike,
+    axis: SupportsIndex = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    where: _Bool = None,
+    sample_weight: ArrayLike | None = None,
+    reduction: Literal["mean", "sum", "none"] = "mean",
+    normalizer: _Number | None = None,
+    return_grad: Literal[True],
+    out: _Given = None,
 ) -> tuple[Any, Any]: ...
 @overload
 def kl_divergence(
-    p_logits: ArrayLike, q_logits: ArrayLike,
-    axis: SupportsIndex = -1, *, temperature: _Temperature = 1.0, where: _Bool = None,
-    sample_weight: ArrayLike | None = None, reduction: Literal["mean", "sum", "none"] = "mean",
-    normalizer: _Number | None = None, return_grad: Literal[False] = False, out: None = None,
+    p_logits: ArrayLike,
+    q_logits: ArrayLike,
+    axis: SupportsIndex = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    where: _Bool = None,
+    sample_weight: ArrayLike | None = None,
+    reduction: Literal["mean", "sum", "none"] = "mean",
+    normalizer: _Number | None = None,
+    return_grad: Literal[False] = False,
+    out: None = None,
 ) -> Any: ...
-
 @overload
 def cross_entropy(
-    logits: NDArray[_Loss], target: _Target, axis: SupportsIndex = -1, *, weight: ArrayLike | None = None,
-    sample_weight: ArrayLike | None = None, ignore_index: SupportsIndex | None = -100,
-    label_smoothing: _Number = 0.0, focal_gamma: _Number = 0.0, z_loss: _Number = 0.0, softcap: _Number | None = None,
-    temperature: _Temperature = 1.0, where: _Bool = None, reduction: Literal["mean", "sum"] = "mean",
-    normalizer: _Number | None = None, return_grad: Literal[False] = False, out: None = None,
+    logits: NDArray[_Loss],
+    target: _Target,
+    axis: SupportsIndex = -1,
+    *,
+    weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    ignore_index: SupportsIndex | None = -100,
+    label_smoothing: _Number = 0.0,
+    focal_gamma: _Number = 0.0,
+    z_loss: _Number = 0.0,
+    softcap: _Number | None = None,
+    temperature: _Temperature = 1.0,
+    where: _Bool = None,
+    reduction: Literal["mean", "sum"] = "mean",
+    normalizer: _Number | None = None,
+    return_grad: Literal[False] = False,
+    out: None = None,
 ) -> _Loss: ...
 @overload
 def cross_entropy(
-    logits: NDArray[_Loss], target: _Target, axis: SupportsIndex = -1, *, weight: ArrayLike | None = None,
-    sample_weight: ArrayLike | None = None, ignore_index: SupportsIndex | None = -100,
-    label_smoothing: _Number = 0.0, focal_gamma: _Number = 0.0, z_loss: _Number = 0.0, softcap: _Number | None = None,
-    temperature: _Temperature = 1.0, where: _Bool = None, reduction: Literal["mean", "sum"] = "mean",
-    normalizer: _Number | None = None, return_grad: Literal[True], out: None = None,
+    logits: NDArray[_Loss],
+    target: _Target,
+    axis: SupportsIndex = -1,
+    *,
+    weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    ignore_index: SupportsIndex | None = -100,
+    label_smoothing: _Number = 0.0,
+    focal_gamma: _Number = 0.0,
+    z_loss: _Number = 0.0,
+    softcap: _Number | None = None,
+    temperature: _Temperature = 1.0,
+    where: _Bool = None,
+    reduction: Literal["mean", "sum"] = "mean",
+    normalizer: _Number | None = None,
+    return_grad: Literal[True],
+    out: None = None,
 ) -> tuple[_Loss, NDArray[_Loss]]: ...
 @overload
 def cross_entropy(
-    logits: NDArray[_Loss], target: _Target, axis: SupportsIndex = -1, *, weight: ArrayLike | None = None,
-    sample_weight: ArrayLike | None = None, ignore_index: SupportsIndex | None = -100,
-    label_smoothing: _Number = 0.0, focal_gamma: _Number = 0.0, z_loss: _Number = 0.0, softcap: _Number | None = None,
-    temperature: _Temperature = 1.0, where: _Bool = None, reduction: Literal["mean", "sum"] = "mean",
-    normalizer: _Number | None = None, return_grad: Literal[True], out: _Out,
+    logits: NDArray[_Loss],
+    target: _Target,
+    axis: SupportsIndex = -1,
+    *,
+    weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    ignore_index: SupportsIndex | None = -100,
+    label_smoothing: _Number = 0.0,
+    focal_gamma: _Number = 0.0,
+    z_loss: _Number = 0.0,
+    softcap: _Number | None = None,
+    temperature: _Temperature = 1.0,
+    where: _Bool = None,
+    reduction: Literal["mean", "sum"] = "mean",
+    normalizer: _Number | None = None,
+    return_grad: Literal[True],
+    out: _Out,
 ) -> tuple[_Loss, _Out]: ...
 @overload
 def cross_entropy(
-    logits: NDArray[_Loss], target: _Target, axis: SupportsIndex = -1, *, weight: ArrayLike | None = None,
-    sample_weight: ArrayLike | None = None, ignore_index: SupportsIndex | None = -100,
-    label_smoothing: _Number = 0.0, focal_gamma: _Number = 0.0, z_loss: _Number = 0.0, softcap: _Number | None = None,
-    temperature: _Temperature = 1.0, where: _Bool = None, reduction: Literal["none"], normalizer: _Number | None = None,
-    return_grad: Literal[False] = False, out: None = None,
+    logits: NDArray[_Loss],
+    target: _Target,
+    axis: SupportsIndex = -1,
+    *,
+    weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    ignore_index: SupportsIndex | None = -100,
+    label_smoothing: _Number = 0.0,
+    focal_gamma: _Number = 0.0,
+    z_loss: _Number = 0.0,
+    softcap: _Number | None = None,
+    temperature: _Temperature = 1.0,
+    where: _Bool = None,
+    reduction: Literal["none"],
+    normalizer: _Number | None = None,
+    return_grad: Literal[False] = False,
+    out: None = None,
 ) -> NDArray[_Loss]: ...
 @overload
 def cross_entropy(
-    logits: NDArray[_Loss], target: _Target, axis: SupportsIndex = -1, *, weight: ArrayLike | None = None,
-    sample_weight: ArrayLike | None = None, ignore_index: SupportsIndex | None = -100,
-    label_smoothing: _Number = 0.0, focal_gamma: _Number = 0.0, z_loss: _Number = 0.0, softcap: _Number | None = None,
-    temperature: _Temperature = 1.0, where: _Bool = None, reduction: Literal["none"], normalizer: _Number | None = None,
-    return_grad: Literal[True], out: None = None,
+    logits: NDArray[_Loss],
+    target: _Target,
+    axis: SupportsIndex = -1,
+    *,
+    weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    ignore_index: SupportsIndex | None = -100,
+    label_smoothing: _Number = 0.0,
+    focal_gamma: _Number = 0.0,
+    z_loss: _Number = 0.0,
+    softcap: _Number | None = None,
+    temperature: _Temperature = 1.0,
+    where: _Bool = None,
+    reduction: Literal["none"],
+    normalizer: _Number | None = None,
+    return_grad: Literal[True],
+    out: None = None,
 ) -> tuple[NDArray[_Loss], NDArray[_Loss]]: ...
 @overload
 def cross_entropy(
-    logits: NDArray[_Loss], target: _Target, axis: SupportsIndex = -1, *, weight: ArrayLike | None = None,
-    sample_weight: ArrayLike | None = None, ignore_index: SupportsIndex | None = -100,
-    label_smoothing: _Number = 0.0, focal_gamma: _Number = 0.0, z_loss: _Number = 0.0, softcap: _Number | None = None,
-    temperature: _Temperature = 1.0, where: _Bool = None, reduction: Literal["none"], normalizer: _Number | None = None,
-    return_grad: Literal[True], out: _Out,
+    logits: NDArray[_Loss],
+    target: _Target,
+    axis: SupportsIndex = -1,
+    *,
+    weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    ignore_index: SupportsIndex | None = -100,
+    label_smoothing: _Number = 0.0,
+    focal_gamma: _Number = 0.0,
+    z_loss: _Number = 0.0,
+    softcap: _Number | None = None,
+    temperature: _Temperature = 1.0,
+    where: _Bool = None,
+    reduction: Literal["none"],
+    normalizer: _Number | None = None,
+    return_grad: Literal[True],
+    out: _Out,
 ) -> tuple[NDArray[_Loss], _Out]: ...
 @overload
 def cross_entropy(
-    logits: ArrayLike, target: _Target, axis: SupportsIndex = -1, *, weight: ArrayLike | None = None,
-    sample_weight: ArrayLike | None = None, ignore_index: SupportsIndex | None = -100,
-    label_smoothing: _Number = 0.0, focal_gamma: _Number = 0.0, z_loss: _Number = 0.0, softcap: _Number | None = None,
-    temperature: _Temperature = 1.0, where: _Bool = None, reduction: Literal["mean", "sum", "none"] = "mean",
-    normalizer: _Number | None = None, return_grad: Literal[True], out: _Given = None,
+    logits: ArrayLike,
+    target: _Target,
+    axis: SupportsIndex = -1,
+    *,
+    weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    ignore_index: SupportsIndex | None = -100,
+    label_smoothing: _Number = 0.0,
+    focal_gamma: _Number = 0.0,
+    z_loss: _Number = 0.0,
+    softcap: _Number | None = None,
+    temperature: _Temperature = 1.0,
+    where: _Bool = None,
+    reduction: Literal["mean", "sum", "none"] = "mean",
+    normalizer: _Number | None = None,
+    return_grad: Literal[True],
+    out: _Given = None,
 ) -> tuple[Any, Any]: ...
 @overload
 def cross_entropy(
-    logits: ArrayLike, target: _Target, axis: SupportsIndex = -1, *, weight: ArrayLike | None = None,
-    sample_weight: ArrayLike | None = None, ignore_index: SupportsIndex | None = -100,
-    label_smoothing: _Number = 0.0, focal_gamma: _Number = 0.0, z_loss: _Number = 0.0, softcap: _Number | None = None,
-    temperature: _Temperature = 1.0, where: _Bool = None, reduction: Literal["mean", "sum", "none"] = "mean",
-    normalizer: _Number | None = None, return_grad: Literal[False] = False, out: None = None,
+    logits: ArrayLike,
+    target: _Target,
+    axis: SupportsIndex = -1,
+    *,
+    weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    ignore_index: SupportsIndex | None = -100,
+    label_smoothing: _Number = 0.0,
+    focal_gamma: _Number = 0.0,
+    z_loss: _Number = 0.0,
+    softcap: _Number | None = None,
+    temperature: _Temperature = 1.0,
+    where: _Bool = None,
+    reduction: Literal["mean", "sum", "none"] = "mean",
+    normalizer: _Number | None = None,
+    return_grad: Literal[False] = False,
+    out: None = None,
 ) -> Any: ...
 @overload
 def cross_entropy(
-    logits: ArrayLike, target: _Target, axis: SupportsIndex = -1, *, weight: ArrayLike | None = None,
-    sample_weight: ArrayLike | None = None, ignore_index: SupportsIndex | None = -100,
-    label_smoothing: _Number = 0.0, focal_gamma: _Number = 0.0, z_loss: _Number = 0.0, softcap: _Number | None = None,
-    temperature: _Temperature = 1.0, where: _Bool = None, reduction: Literal["mean", "sum", "none"] = "mean",
-    normalizer: _Number | None = None, return_grad: bool, out: _Given = None,
+    logits: ArrayLike,
+    target: _Target,
+    axis: SupportsIndex = -1,
+    *,
+    weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    ignore_index: SupportsIndex | None = -100,
+    label_smoothing: _Number = 0.0,
+    focal_gamma: _Number = 0.0,
+    z_loss: _Number = 0.0,
+    softcap: _Number | None = None,
+    temperature: _Temperature = 1.0,
+    where: _Bool = None,
+    reduction: Literal["mean", "sum", "none"] = "mean",
+    normalizer: _Number | None = None,
+    return_grad: bool,
+    out: _Given = None,
 ) -> Any: ...
-
 @overload
 def softmax_grad_hess(
-    raw: NDArray[_Real], y: ArrayLike, *, sample_weight: ArrayLike | None = None, hessian: _Hessian = "diagonal",
-    eps: _Number = 1e-16, out: None = None,
+    raw: NDArray[_Real],
+    y: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    hessian: _Hessian = "diagonal",
+    eps: _Number = 1e-16,
+    out: None = None,
 ) -> tuple[NDArray[_Real], NDArray[_Real]]: ...
 @overload
 def softmax_grad_hess(
-    raw: _AsFloat64, y: ArrayLike, *, sample_weight: ArrayLike | None = None, hessian: _Hessian = "diagonal",
-    eps: _Number = 1e-16, out: None = None,
+    raw: _AsFloat64,
+    y: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    hessian: _Hessian = "diagonal",
+    eps: _Number = 1e-16,
+    out: None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
 @overload
 def softmax_grad_hess(
-    raw: ArrayLike, y: ArrayLike, *, sample_weight: ArrayLike | None = None, hessian: _Hessian = "diagonal",
-    eps: _Number = 1e-16, out: tuple[_Out, _Out],
+    raw: ArrayLike,
+    y: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    hessian: _Hessian = "diagonal",
+    eps: _Number = 1e-16,
+    out: tuple[_Out, _Out],
 ) -> tuple[_Out, _Out]: ...
 @overload
 def softmax_grad_hess(
-    raw: ArrayLike, y: ArrayLike, *, sample_weight: ArrayLike | None = None, hessian: _Hessian = "diagonal",
-    eps: _Number = 1e-16, out: tuple[NDArray[Any], NDArray[Any]] | None = None,
+    raw: ArrayLike,
+    y: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    hessian: _Hessian = "diagonal",
+    eps: _Number = 1e-16,
+    out: tuple[NDArray[Any], NDArray[Any]] | None = None,
 ) -> tuple[Any, Any]: ...
-
 @overload
 def linear_cross_entropy(
-    x: ArrayLike, w: ArrayLike, target: _Target, bias: ArrayLike | None = None, *,
-    weight: ArrayLike | None = None, sample_weight: ArrayLike | None = None,
-    ignore_index: SupportsIndex | None = -100, label_smoothing: _Number = 0.0, focal_gamma: _Number = 0.0,
-    z_loss: _Number = 0.0, softcap: _Number | None = None, temperature: _Temperature = 1.0, where: _Bool = None,
-    reduction: Literal["mean", "sum", "none"] = "mean", normalizer: _Number | None = None,
-    return_grad: Literal[True], chunk_size: SupportsIndex | None = None,
-    out: tuple[_Given, _Given, _Given] | None = None, accumulate: bool = False,
+    x: ArrayLike,
+    w: ArrayLike,
+    target: _Target,
+    bias: ArrayLike | None = None,
+    *,
+    weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    ignore_index: SupportsIndex | None = -100,
+    label_smoothing: _Number = 0.0,
+    focal_gamma: _Number = 0.0,
+    z_loss: _Number = 0.0,
+    softcap: _Number | None = None,
+    temperature: _Temperature = 1.0,
+    where: _Bool = None,
+    reduction: Literal["mean", "sum", "none"] = "mean",
+    normalizer: _Number | None = None,
+    return_grad: Literal[True],
+    chunk_size: SupportsIndex | None = None,
+    out: tuple[_Given, _Given, _Given] | None = None,
+    accumulate: bool = False,
 ) -> tuple[Any, tuple[NDArray[Any], NDArray[Any], _Given]]: ...
 @overload
 def linear_cross_entropy(
-    x: ArrayLike, w: ArrayLike, target: _Target, bias: ArrayLike | None = None, *,
-    weight: ArrayLike | None = None, sample_weight: ArrayLike | None = None,
-    ignore_index: SupportsIndex | None = -100, label_smoothing: _Number = 0.0, focal_gamma: _Number = 0.0,
-    z_loss: _Number = 0.0, softcap: _Number | None = None, temperature: _Temperature = 1.0, where: _Bool = None,
-    reduction: Literal["mean", "sum", "none"] = "mean", normalizer: _Number | None = None,
-    return_grad: bool = False, chunk_size: SupportsIndex | None = None,
-    out: tuple[_Given, _Given, _Given] | None = None, accumulate: bool = False,
+    x: ArrayLike,
+    w: ArrayLike,
+    target: _Target,
+    bias: ArrayLike | None = None,
+    *,
+    weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    ignore_index: SupportsIndex | None = -100,
+    label_smoothing: _Number = 0.0,
+    focal_gamma: _Number = 0.0,
+    z_loss: _Number = 0.0,
+    softcap: _Number | None = None,
+    temperature: _Temperature = 1.0,
+    where: _Bool = None,
+    reduction: Literal["mean", "sum", "none"] = "mean",
+    normalizer: _Number | None = None,
+    return_grad: bool = False,
+    chunk_size: SupportsIndex | None = None,
+    out: tuple[_Given, _Given, _Given] | None = None,
+    accumulate: bool = False,
 ) -> Any: ...
-
 def set_num_threads(n: SupportsIndex) -> None: ...
 def get_num_threads() -> int: ...
 @overload

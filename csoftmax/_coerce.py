@@ -214,7 +214,7 @@ def refuse_target(a, name, shape, rows, x_name):
 def refuse_index(index, shape, rows):
     """Say why an array is no index of the rows."""
     if index.ndim in (len(rows), len(rows) + 1):
-        full = rows + index.shape[len(rows):]
+        full = rows + index.shape[len(rows) :]
         broadcast(index, full, "index", f"x of shape {shape} has rows of shape {rows}")
     raise ValueError(f"index has shape {index.shape}, but x of shape {shape} has rows of shape {rows}")
 

@@ -148,9 +148,7 @@ def shard_selected(
     here = local(index, int(start[0]), x.shape[-1])
     if ignore_index is not None:
         here[index == ignore_index] = -1
-    chosen = csoftmax.selective_log_softmax(
-        u, here, temperature=temperature, ignore_index=-1, dtype=np.float64
-    )
+    chosen = csoftmax.selective_log_softmax(u, here, temperature=temperature, ignore_index=-1, dtype=np.float64)
     lse = lse_of(u, temperature)
     chosen[lse == -np.inf] = 0  # the logarithm of the shard's share is -inf
     return np.concatenate([lse[..., None], chosen], -1)

@@ -90,14 +90,27 @@ def row_starts(x: Array) -> list[Operand]:
 
 
 def blockwise(
-    function: Any, axes: tuple[int, ...], dtype: Any, *operands: Operand, new_axes: dict[int, int] | None = None,
-    chunks: dict[int, Any] | None = None, options: dict[str, Any] | None = None,
+    function: Any,
+    axes: tuple[int, ...],
+    dtype: Any,
+    *operands: Operand,
+    new_axes: dict[int, int] | None = None,
+    chunks: dict[int, Any] | None = None,
+    options: dict[str, Any] | None = None,
 ) -> Array:
     """An array with these axes, each block of which a function makes of those of the operands."""
     flat = [item for operand in operands for item in operand]
     return da.blockwise(
-        function, axes, *flat, dtype=dtype, new_axes=new_axes or {}, adjust_chunks=chunks or {}, align_arrays=False,
-        concatenate=True, meta=np.empty((0,) * len(axes), dtype), **(options or {}),
+        function,
+        axes,
+        *flat,
+        dtype=dtype,
+        new_axes=new_axes or {},
+        adjust_chunks=chunks or {},
+        align_arrays=False,
+        concatenate=True,
+        meta=np.empty((0,) * len(axes), dtype),
+        **(options or {}),
     )
 
 
@@ -113,8 +126,16 @@ class Loss:
     """A loss of rows of logits: its operands, its divisor, and its graphs."""
 
     def __init__(
-        self, logits: Array, axis: int, target: Any, sample_weight: Any, temperature: Any, where: Any, reduction: str,
-        normalizer: float | None, options: dict[str, Any],
+        self,
+        logits: Array,
+        axis: int,
+        target: Any,
+        sample_weight: Any,
+        temperature: Any,
+        where: Any,
+        reduction: str,
+        normalizer: float | None,
+        options: dict[str, Any],
     ) -> None:
         self.logits, self.axes, self.reduction, self.options = logits, axes_of(logits), reduction, options
         self.rows, self.shards = self.axes[:-1], len(logits.chunks[-1])
@@ -157,12 +178,16 @@ class Loss:
         if self.options["weight"] is not None:
             self.options["weight"] = np.asarray(self.options["weight"])
         one: Any = {
-            "labels": [0], "pairs": (np.zeros((1, 1), int), np.ones((1, 1))),
+            "labels": [0],
+            "pairs": (np.zeros((1, 1), int), np.ones((1, 1))),
             "probabilities": np.ones((1, self.logits.shape[-1])),
         }[self.kind]
         csoftmax.cross_entropy(
-            np.zeros((1, self.logits.shape[-1])), one, reduction=self.reduction,  # type: ignore[call-overload]
-            normalizer=normalizer, **self.options,
+            np.zeros((1, self.logits.shape[-1])),
+            one,
+            reduction=self.reduction,  # type: ignore[call-overload]
+            normalizer=normalizer,
+            **self.options,
         )
 
     def _find_divisor(self, normalizer: float | None) -> Operand:
@@ -175,7 +200,11 @@ class Loss:
             return da.from_array(np.float64(np.prod(self.logits.shape[:-1]))), ()
         weight = self.options["weight"] if self.kind == "labels" else None
         counted = blockwise(
-            _dask_losses.counted, self.rows, np.float64, self.target, self.whole(weight),
+            _dask_losses.counted,
+            self.rows,
+            np.float64,
+            self.target,
+            self.whole(weight),
             options={"ignore_index": self.options["ignore_index"], "pairs": self.kind == "pairs"},
         )
         return counted.sum(), ()
@@ -200,8 +229,17 @@ class Loss:
     def of_rows(self, function: Any, operands: list[Operand], return_grad: bool, axes: tuple[int, ...]) -> Array:
         """The losses of csoftmax; with gradients, tuples of what a task returns, as an array with these axes."""
         return blockwise(
-            function, axes if return_grad else self.rows, object if return_grad else np.float64, *operands, self.target,
-            self.prob, self.sample_weight, self.temperature, self.where, self.divisor, *row_starts(self.logits),
+            function,
+            axes if return_grad else self.rows,
+            object if return_grad else np.float64,
+            *operands,
+            self.target,
+            self.prob,
+            self.sample_weight,
+            self.temperature,
+            self.where,
+            self.divisor,
+            *row_starts(self.logits),
             options={"options": self.options, "return_grad": return_grad},
         )
 
@@ -213,8 +251,12 @@ class Loss:
         smoothing = self.options["label_smoothing"]
         by_label = self.kind == "labels" and not smoothing
         self.shared = {
-            "softcap": self.options["softcap"], "ignore_index": self.options["ignore_index"], "classes": classes,
-            "z_loss": self.options["z_loss"], "by_label": by_label, "label_smoothing": smoothing,
+            "softcap": self.options["softcap"],
+            "ignore_index": self.options["ignore_index"],
+            "classes": classes,
+            "z_loss": self.options["z_loss"],
+            "by_label": by_label,
+            "label_smoothing": smoothing,
         }
         dense = NOTHING
         if weight is not None and not by_label:
@@ -222,13 +264,25 @@ class Loss:
         self.given = [class_starts(self.logits), self.target, self.prob, dense, self.temperature]
         shards = (3,) * self.shards
         sent = blockwise(
-            function, self.axes, np.float64, *operands, *self.given, chunks={CLASS: shards},
+            function,
+            self.axes,
+            np.float64,
+            *operands,
+            *self.given,
+            chunks={CLASS: shards},
             options={"options": self.shared},
         )
         labels = NOTHING if self.kind == "probabilities" else self.target
         merged = blockwise(
-            _dask_losses.merged_stats, (*self.rows, ROW), np.float64, (sent, self.axes), labels,
-            self.whole(weight if by_label else None), self.sample_weight, *row_starts(self.logits), new_axes={ROW: 5},
+            _dask_losses.merged_stats,
+            (*self.rows, ROW),
+            np.float64,
+            (sent, self.axes),
+            labels,
+            self.whole(weight if by_label else None),
+            self.sample_weight,
+            *row_starts(self.logits),
+            new_axes={ROW: 5},
             options={"options": self.shared, "pairs": self.kind == "pairs"},
         )
         return sent, merged
@@ -245,7 +299,11 @@ class Loss:
         if self.shards > 1:
             sent, merged = self.merge(_dask_losses.shard_stats, [x])
             grad = blockwise(
-                _dask_losses.shard_gradient, self.axes, logits.dtype, x, *self.back(sent, merged),
+                _dask_losses.shard_gradient,
+                self.axes,
+                logits.dtype,
+                x,
+                *self.back(sent, merged),
                 options={"options": self.shared},
             )
             return merged[..., 0], grad
@@ -257,15 +315,17 @@ class Loss:
 
     def of_layer(self, x: Array, w: Array, bias: Array | None, return_grad: bool) -> tuple[Array, Any]:
         """The losses of rows and (dx, dw, db)."""
-        layer: list[Operand] = [
-            (x, (0, FEATURE)), (w, (CLASS, FEATURE)), NOTHING if bias is None else (bias, (CLASS,))
-        ]
+        layer: list[Operand] = [(x, (0, FEATURE)), (w, (CLASS, FEATURE)), NOTHING if bias is None else (bias, (CLASS,))]
         axes = self.axes
         if self.shards > 1:
             sent, merged = self.merge(_dask_losses.linear_stats, layer)
             losses = merged[..., 0]
             parts = blockwise(
-                _dask_losses.linear_gradients, axes, object, *layer, *self.back(sent, merged),
+                _dask_losses.linear_gradients,
+                axes,
+                object,
+                *layer,
+                *self.back(sent, merged),
                 options={"options": self.shared},
             )
         else:
@@ -284,8 +344,14 @@ class Loss:
 
 
 def part_of(
-    parts: Array, axes: tuple[int, ...], number: int, out: tuple[int, ...], dtype: Any, along: int | None = None,
-    new_axes: dict[int, int] | None = None, chunks: dict[int, Any] | None = None,
+    parts: Array,
+    axes: tuple[int, ...],
+    number: int,
+    out: tuple[int, ...],
+    dtype: Any,
+    along: int | None = None,
+    new_axes: dict[int, int] | None = None,
+    chunks: dict[int, Any] | None = None,
 ) -> Array:
     """One of the results of each task, in an array of its own; `along` is a new axis, to sum over the tasks."""
     return blockwise(

@@ -31,8 +31,16 @@ def counted(labels: Array, weight: Any, ignore_index: int | None, pairs: bool) -
 
 @task
 def row_losses(
-    x: Array, target: Any, prob: Any, sample_weight: Any, temperature: Any, where: Any, divisor: Any, *starts: Array,
-    options: dict[str, Any], return_grad: bool,
+    x: Array,
+    target: Any,
+    prob: Any,
+    sample_weight: Any,
+    temperature: Any,
+    where: Any,
+    divisor: Any,
+    *starts: Array,
+    options: dict[str, Any],
+    return_grad: bool,
 ) -> Any:
     """The losses of rows, and the gradient of their sum over the divisor; with a divisor of 0 the gradient is 0."""
     if target.ndim < x.ndim or prob is not None:
@@ -41,8 +49,14 @@ def row_losses(
     nothing = divisor is not None and divisor == 0
     weights = weights_over(sample_weight, None if nothing else divisor, x.shape[:-1])
     result = csoftmax.cross_entropy(
-        x, target if prob is None else (target, prob), sample_weight=weights, where=where, reduction="none",
-        temperature=temperature, return_grad=return_grad, **options,
+        x,
+        target if prob is None else (target, prob),
+        sample_weight=weights,
+        where=where,
+        reduction="none",
+        temperature=temperature,
+        return_grad=return_grad,
+        **options,
     )
     if return_grad and nothing:
         result[1][...] = 0
@@ -58,17 +72,34 @@ def weights_over(sample_weight: Any, divisor: Any, rows: tuple[int, ...]) -> Any
 
 @task
 def linear_losses(
-    x: Array, w: Array, bias: Any, target: Any, prob: Any, sample_weight: Any, temperature: Any, where: Any,
-    divisor: Any, *starts: Array, options: dict[str, Any], return_grad: bool,
+    x: Array,
+    w: Array,
+    bias: Any,
+    target: Any,
+    prob: Any,
+    sample_weight: Any,
+    temperature: Any,
+    where: Any,
+    divisor: Any,
+    *starts: Array,
+    options: dict[str, Any],
+    return_grad: bool,
 ) -> Any:
     """(dx, dw, db, losses) of a block of rows, or the losses alone."""
     if target.ndim == 1 or prob is not None:
         check_labels(target, len(w), options["ignore_index"], starts, "target" if prob is None else "target[0]")
     nothing = divisor is not None and divisor == 0
     result = csoftmax.linear_cross_entropy(
-        x, w, target if prob is None else (target, prob), bias, where=where, reduction="none",
+        x,
+        w,
+        target if prob is None else (target, prob),
+        bias,
+        where=where,
+        reduction="none",
         sample_weight=weights_over(sample_weight, None if nothing else divisor, x.shape[:-1]),
-        temperature=temperature, return_grad=return_grad, **options,
+        temperature=temperature,
+        return_grad=return_grad,
+        **options,
     )
     if not return_grad:
         return result
@@ -153,8 +184,16 @@ def merged_stats(
 
 @task
 def shard_gradient(
-    x: Array, start: Array, target: Array, prob: Any, weight: Any, temperature: Any, sent: Array, merged: Array,
-    divisor: Any, options: dict[str, Any],
+    x: Array,
+    start: Array,
+    target: Array,
+    prob: Any,
+    weight: Any,
+    temperature: Any,
+    sent: Array,
+    merged: Array,
+    divisor: Any,
+    options: dict[str, Any],
 ) -> Array:
     """The gradient of a shard: p times a number per row, less c times another."""
     cap, T = options["softcap"], np.asarray(temperature, np.float64)

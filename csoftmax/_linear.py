@@ -124,7 +124,10 @@ def linear_cross_entropy(
         real = _computed_in(x, w, bias)
         batch = _Batch(x.shape[:-1], len(w), target, sample_weight, temperature, where, ignore_index)
         options = {
-            "weight": weight, "label_smoothing": label_smoothing, "focal_gamma": focal_gamma, "z_loss": z_loss,
+            "weight": weight,
+            "label_smoothing": label_smoothing,
+            "focal_gamma": focal_gamma,
+            "z_loss": z_loss,
             "softcap": softcap,
         }
         batch.reduce(options, reduction, normalizer, real)

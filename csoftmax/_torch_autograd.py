@@ -198,17 +198,30 @@ class CrossEntropyInPlace(Function):
 
 
 def differentiable_loss(
-    logits: Tensor, target: Tensor, prob: Tensor | None, axis: int, weight: Tensor | None,
-    sample_weight: Tensor | None, ignore_index: int | None, label_smoothing: float, focal_gamma: float, z_loss: float,
-    softcap: float | None, temperature: float, temperatures: Tensor | None, where: Tensor | None, reduction: str,
+    logits: Tensor,
+    target: Tensor,
+    prob: Tensor | None,
+    axis: int,
+    weight: Tensor | None,
+    sample_weight: Tensor | None,
+    ignore_index: int | None,
+    label_smoothing: float,
+    focal_gamma: float,
+    z_loss: float,
+    softcap: float | None,
+    temperature: float,
+    temperatures: Tensor | None,
+    where: Tensor | None,
+    reduction: str,
     normalizer: float | None,
 ) -> Tensor:
     """The loss by operations that all have derivatives, for its second one."""
     classes = logits.shape[axis]
     x = logits.movedim(axis, -1)
     mask = torch.ones_like(x, dtype=torch.bool) if where is None else where.expand(logits.shape).movedim(axis, -1)
-    t, counts = dense_target(x, target.movedim(axis, -1) if prob is None and target.ndim == x.ndim else target, prob,
-                             ignore_index)
+    t, counts = dense_target(
+        x, target.movedim(axis, -1) if prob is None and target.ndim == x.ndim else target, prob, ignore_index
+    )
     scale = torch.ones_like(x[..., 0]) if sample_weight is None else sample_weight.expand(x.shape[:-1]).to(x.dtype)
     w = x.new_ones(classes) if weight is None else weight.to(x.dtype)
     x = torch.where((counts & (scale != 0)).unsqueeze(-1), x, 0)  # the other rows are not read
@@ -231,9 +244,7 @@ def differentiable_loss(
     return losses.sum() / (divisor if normalizer is None else normalizer)
 
 
-def dense_target(
-    x: Tensor, target: Tensor, prob: Tensor | None, ignore_index: int | None
-) -> tuple[Tensor, Tensor]:
+def dense_target(x: Tensor, target: Tensor, prob: Tensor | None, ignore_index: int | None) -> tuple[Tensor, Tensor]:
     """The target as probabilities of all classes, the last axis, and which rows count."""
     if prob is None and target.ndim == x.ndim:
         return target.to(x.dtype), torch.ones_like(x[..., 0], dtype=torch.bool)
@@ -315,7 +326,14 @@ class LinearCrossEntropyRows(Function):
 
 # Function.apply asks for the signature of forward at every call, and to find it takes 20 us.
 for function in (
-    SoftmaxProduct, LogSoftmaxProduct, Softmax, LogSoftmax, CrossEntropy, CrossEntropyInPlace, KLDivergence,
-    LinearCrossEntropy, LinearCrossEntropyRows,
+    SoftmaxProduct,
+    LogSoftmaxProduct,
+    Softmax,
+    LogSoftmax,
+    CrossEntropy,
+    CrossEntropyInPlace,
+    KLDivergence,
+    LinearCrossEntropy,
+    LinearCrossEntropyRows,
 ):
     setattr(function.forward, "__signature__", inspect.signature(function.forward))  # noqa: B010

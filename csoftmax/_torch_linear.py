@@ -186,8 +186,14 @@ def check_options(rows: Rows, counts: Tensor | None, options: Options, logits: T
 
 
 def compute(
-    x: Tensor, w: Tensor, target: Tensor, prob: Tensor | None, bias: Tensor | None, given: tuple[Any, ...],
-    chunk_size: int | None, gradients: Gradients | None,
+    x: Tensor,
+    w: Tensor,
+    target: Tensor,
+    prob: Tensor | None,
+    bias: Tensor | None,
+    given: tuple[Any, ...],
+    chunk_size: int | None,
+    gradients: Gradients | None,
 ) -> Tensor:
     """The loss; the gradients of each chunk are added to `gradients`, unless that is None."""
     options, shape, classes = Options(*given), tuple(x.shape[:-1]), len(w)
@@ -230,9 +236,7 @@ def linear_cross_entropy_grad(
     return loss, *gradients.finish()
 
 
-def fake(
-    x: Tensor, w: Tensor, target: Tensor, prob: Tensor | None, bias: Tensor | None, *given: Any
-) -> Tensor:
+def fake(x: Tensor, w: Tensor, target: Tensor, prob: Tensor | None, bias: Tensor | None, *given: Any) -> Tensor:
     return x.new_empty(x.shape[:-1] if given[-3] == "none" else (), dtype=loss_dtype(x))
 
 

@@ -89,18 +89,34 @@ def empty_loss(x: Tensor, axis: int, reduction: str, dtype: torch.dtype) -> Tens
 
 
 def register_map(name: str, function: Callable[..., Any]) -> None:
-    def compute(x: Tensor, axis: int, temperature: float, temperatures: Tensor | None, where: Tensor | None,
-                dtype: torch.dtype | None) -> Tensor:
+    def compute(
+        x: Tensor,
+        axis: int,
+        temperature: float,
+        temperatures: Tensor | None,
+        where: Tensor | None,
+        dtype: torch.dtype | None,
+    ) -> Tensor:
         y = torch.empty_like(x, dtype=floating(x) if dtype is None else dtype)
         out = array(y)
         function(
-            array(x), axis, temperature=temperature_array(temperature, temperatures), where=array(where),
-            dtype=None if dtype is None else out.dtype, out=out,
+            array(x),
+            axis,
+            temperature=temperature_array(temperature, temperatures),
+            where=array(where),
+            dtype=None if dtype is None else out.dtype,
+            out=out,
         )
         return y
 
-    def fake(x: Tensor, axis: int, temperature: float, temperatures: Tensor | None, where: Tensor | None,
-             dtype: torch.dtype | None) -> Tensor:
+    def fake(
+        x: Tensor,
+        axis: int,
+        temperature: float,
+        temperatures: Tensor | None,
+        where: Tensor | None,
+        dtype: torch.dtype | None,
+    ) -> Tensor:
         return torch.empty_like(x, dtype=floating(x) if dtype is None else dtype)
 
     schema = f"{name}(Tensor x, int axis, {TEMPERATURE}, Tensor? where, ScalarType? dtype) -> Tensor"
@@ -110,9 +126,7 @@ def register_map(name: str, function: Callable[..., Any]) -> None:
 def register_product(name: str, function: Callable[..., Any]) -> None:
     def compute(p: Tensor, g: Tensor, axis: int, temperature: float, temperatures: Tensor | None) -> Tensor:
         y = torch.empty_like(p)
-        function(
-            array(p), array(g), axis, temperature=temperature_array(temperature, temperatures), out=array(y)
-        )
+        function(array(p), array(g), axis, temperature=temperature_array(temperature, temperatures), out=array(y))
         return y
 
     def fake(p: Tensor, g: Tensor, axis: int, temperature: float, temperatures: Tensor | None) -> Tensor:
@@ -137,17 +151,41 @@ def into(grad: Tensor | None) -> dict[str, Any]:
 
 
 def loss_and_grad(
-    grad: Tensor | None, logits: Tensor, target: Tensor, prob: Tensor | None, axis: int, weight: Tensor | None,
-    sample_weight: Tensor | None, ignore_index: int | None, label_smoothing: float, focal_gamma: float, z_loss: float,
-    softcap: float | None, temperature: float, temperatures: Tensor | None, where: Tensor | None, reduction: Any,
+    grad: Tensor | None,
+    logits: Tensor,
+    target: Tensor,
+    prob: Tensor | None,
+    axis: int,
+    weight: Tensor | None,
+    sample_weight: Tensor | None,
+    ignore_index: int | None,
+    label_smoothing: float,
+    focal_gamma: float,
+    z_loss: float,
+    softcap: float | None,
+    temperature: float,
+    temperatures: Tensor | None,
+    where: Tensor | None,
+    reduction: Any,
     normalizer: float | None,
 ) -> Any:
     """The loss of csoftmax.cross_entropy; its gradient is written to `grad`, if given, which may be `logits`."""
     result = csoftmax.cross_entropy(
-        array(logits), target_array(target, prob), axis, weight=array(weight), sample_weight=array(sample_weight),
-        ignore_index=ignore_index, label_smoothing=label_smoothing, focal_gamma=focal_gamma, z_loss=z_loss,
-        softcap=softcap, temperature=temperature_array(temperature, temperatures), where=array(where),
-        reduction=reduction, normalizer=normalizer, **into(grad),
+        array(logits),
+        target_array(target, prob),
+        axis,
+        weight=array(weight),
+        sample_weight=array(sample_weight),
+        ignore_index=ignore_index,
+        label_smoothing=label_smoothing,
+        focal_gamma=focal_gamma,
+        z_loss=z_loss,
+        softcap=softcap,
+        temperature=temperature_array(temperature, temperatures),
+        where=array(where),
+        reduction=reduction,
+        normalizer=normalizer,
+        **into(grad),
     )
     return result if grad is None else result[0]
 
@@ -180,22 +218,38 @@ def fake_cross_entropy_grad(logits: Tensor, *options: Any) -> tuple[Tensor, Tens
 TARGET = "Tensor target, Tensor? prob"  # the second of a pair (index, prob)
 register(f"cross_entropy(Tensor logits, {TARGET}, int axis, {OPTIONS}) -> Tensor", cross_entropy, fake_cross_entropy)
 register(
-    f"cross_entropy_grad(Tensor logits, {TARGET}, int axis, {OPTIONS}) -> (Tensor, Tensor)", cross_entropy_grad,
+    f"cross_entropy_grad(Tensor logits, {TARGET}, int axis, {OPTIONS}) -> (Tensor, Tensor)",
+    cross_entropy_grad,
     fake_cross_entropy_grad,
 )
 register(
-    f"cross_entropy_grad_(Tensor(a!) logits, {TARGET}, int axis, {OPTIONS}) -> Tensor", cross_entropy_grad_in_place,
+    f"cross_entropy_grad_(Tensor(a!) logits, {TARGET}, int axis, {OPTIONS}) -> Tensor",
+    cross_entropy_grad_in_place,
     fake_cross_entropy,
 )
 
 
 def divergence_and_grad(
-    grad: Tensor | None, p_logits: Tensor, q_logits: Tensor, axis: int, temperature: float, temperatures: Tensor | None,
-    where: Tensor | None, sample_weight: Tensor | None, reduction: Any, normalizer: float | None,
+    grad: Tensor | None,
+    p_logits: Tensor,
+    q_logits: Tensor,
+    axis: int,
+    temperature: float,
+    temperatures: Tensor | None,
+    where: Tensor | None,
+    sample_weight: Tensor | None,
+    reduction: Any,
+    normalizer: float | None,
 ) -> Any:
     result = csoftmax.kl_divergence(
-        array(p_logits), array(q_logits), axis, temperature=temperature_array(temperature, temperatures),
-        where=array(where), sample_weight=array(sample_weight), reduction=reduction, normalizer=normalizer,
+        array(p_logits),
+        array(q_logits),
+        axis,
+        temperature=temperature_array(temperature, temperatures),
+        where=array(where),
+        sample_weight=array(sample_weight),
+        reduction=reduction,
+        normalizer=normalizer,
         **into(grad),
     )
     return result if grad is None else result[0]

@@ -207,10 +207,18 @@ class SoftmaxObjective:
 
     def _mean_over_rows(self, scores: _Array, target: _Array, weight: _Array | None) -> float:
         total = len(scores) if weight is None else weight.sum()
-        return float(csoftmax.cross_entropy(
-            scores, target, weight=self._factors(scores.shape[1]), sample_weight=weight, normalizer=total,
-            ignore_index=None, label_smoothing=self.label_smoothing, focal_gamma=self.focal_gamma,
-        ))
+        return float(
+            csoftmax.cross_entropy(
+                scores,
+                target,
+                weight=self._factors(scores.shape[1]),
+                sample_weight=weight,
+                normalizer=total,
+                ignore_index=None,
+                label_smoothing=self.label_smoothing,
+                focal_gamma=self.focal_gamma,
+            )
+        )
 
     def _mean_over_groups(self, batch: "_Batch") -> float:
         losses, total = 0.0, 0.0

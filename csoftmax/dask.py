@@ -126,7 +126,12 @@ def logsumexp(a: _Array, axis: Any = None, keepdims: bool = False, *, where: _Ar
 
 
 def softmax_entropy(
-    x: _Array, axis: int = -1, *, temperature: Any = 1.0, where: _Array | None = None, keepdims: bool = False,
+    x: _Array,
+    axis: int = -1,
+    *,
+    temperature: Any = 1.0,
+    where: _Array | None = None,
+    keepdims: bool = False,
 ) -> _Array:
     """Compute the entropy of softmax along `axis`, in nats: see `softmax`. Shards send logsumexp and entropy."""
     x, axis = logits_of(x, axis, "x")
@@ -143,8 +148,14 @@ def softmax_entropy(
 
 
 def selective_log_softmax(
-    x: _Array, index: _Array, axis: int = -1, *, temperature: Any = 1.0, softcap: float | None = None,
-    where: _Array | None = None, ignore_index: int | None = None,
+    x: _Array,
+    index: _Array,
+    axis: int = -1,
+    *,
+    temperature: Any = 1.0,
+    softcap: float | None = None,
+    where: _Array | None = None,
+    ignore_index: int | None = None,
 ) -> _Array:
     """Compute the log-probabilities of chosen classes.
 
@@ -196,10 +207,22 @@ def selective_log_softmax(
 
 
 def cross_entropy(
-    logits: _Array, target: Any, axis: int = -1, *, weight: _Array | None = None, sample_weight: _Array | None = None,
-    ignore_index: int | None = -100, label_smoothing: float = 0.0, focal_gamma: float = 0.0, z_loss: float = 0.0,
-    softcap: float | None = None, temperature: Any = 1.0, where: _Array | None = None, reduction: str = "mean",
-    normalizer: float | None = None, return_grad: bool = False,
+    logits: _Array,
+    target: Any,
+    axis: int = -1,
+    *,
+    weight: _Array | None = None,
+    sample_weight: _Array | None = None,
+    ignore_index: int | None = -100,
+    label_smoothing: float = 0.0,
+    focal_gamma: float = 0.0,
+    z_loss: float = 0.0,
+    softcap: float | None = None,
+    temperature: Any = 1.0,
+    where: _Array | None = None,
+    reduction: str = "mean",
+    normalizer: float | None = None,
+    return_grad: bool = False,
 ) -> Any:
     """Compute the softmax cross-entropy loss and, if asked, its gradient.
 
@@ -247,8 +270,12 @@ reduction, normalizer
     """
     logits, axis = logits_of(logits, axis, "logits")
     options = {
-        "weight": weight, "ignore_index": ignore_index, "label_smoothing": label_smoothing, "focal_gamma": focal_gamma,
-        "z_loss": z_loss, "softcap": softcap,
+        "weight": weight,
+        "ignore_index": ignore_index,
+        "label_smoothing": label_smoothing,
+        "focal_gamma": focal_gamma,
+        "z_loss": z_loss,
+        "softcap": softcap,
     }
     loss = Loss(logits, axis, target, sample_weight, temperature, where, reduction, normalizer, options)
     losses, grad = loss.of_logits(logits, return_grad)
@@ -257,10 +284,23 @@ reduction, normalizer
 
 
 def linear_cross_entropy(
-    x: _Array, w: _Array, target: Any, bias: _Array | None = None, *, weight: _Array | None = None,
-    sample_weight: _Array | None = None, ignore_index: int | None = -100, label_smoothing: float = 0.0,
-    focal_gamma: float = 0.0, z_loss: float = 0.0, softcap: float | None = None, temperature: Any = 1.0,
-    where: _Array | None = None, reduction: str = "mean", normalizer: float | None = None, return_grad: bool = False,
+    x: _Array,
+    w: _Array,
+    target: Any,
+    bias: _Array | None = None,
+    *,
+    weight: _Array | None = None,
+    sample_weight: _Array | None = None,
+    ignore_index: int | None = -100,
+    label_smoothing: float = 0.0,
+    focal_gamma: float = 0.0,
+    z_loss: float = 0.0,
+    softcap: float | None = None,
+    temperature: Any = 1.0,
+    where: _Array | None = None,
+    reduction: str = "mean",
+    normalizer: float | None = None,
+    return_grad: bool = False,
 ) -> Any:
     """Compute the cross-entropy of ``x @ w.T + bias`` and, if asked, its gradients.
 
@@ -318,8 +358,12 @@ reduction, normalizer
             raise ValueError(f"bias has shape {bias.shape}, but w of shape {w.shape} takes {w.shape[:1]}")
         bias = bias.rechunk((w.chunks[0],))
     options = {
-        "weight": weight, "ignore_index": ignore_index, "label_smoothing": label_smoothing, "focal_gamma": focal_gamma,
-        "z_loss": z_loss, "softcap": softcap,
+        "weight": weight,
+        "ignore_index": ignore_index,
+        "label_smoothing": label_smoothing,
+        "focal_gamma": focal_gamma,
+        "z_loss": z_loss,
+        "softcap": softcap,
     }
     dtype = np.result_type(x.dtype, w.dtype)
     logits = da.empty((len(x), len(w)), dtype=dtype, chunks=(x.chunks[0], w.chunks[0]))  # the shape alone is used

@@ -177,4 +177,3 @@ def _array(x: ArrayLike, name: str) -> NDArray[Any]:
         how = ".toarray()" if type(x).__module__.startswith("scipy.sparse") else ".astype(float)"
         raise TypeError(f"{name} is a {type(x).__name__} that holds objects: pass {name}{how}, or an array of numbers")
     return a
-

@@ -20,7 +20,11 @@ _Temperature: TypeAlias = float | Tensor
 
 
 def softmax(
-    x: Tensor, axis: int = -1, *, temperature: _Temperature = 1.0, where: Tensor | None = None,
+    x: Tensor,
+    axis: int = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    where: Tensor | None = None,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Compute the softmax of logits along `axis`, which can be differentiated twice.
@@ -70,7 +74,11 @@ def softmax(
 
 
 def log_softmax(
-    x: Tensor, axis: int = -1, *, temperature: _Temperature = 1.0, where: Tensor | None = None,
+    x: Tensor,
+    axis: int = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    where: Tensor | None = None,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Compute the logarithm of softmax, which can be differentiated twice.
@@ -108,10 +116,21 @@ def log_softmax(
 
 
 def cross_entropy(
-    logits: Tensor, target: _Target, axis: int = -1, *, weight: Tensor | None = None,
-    sample_weight: Tensor | None = None, ignore_index: int | None = -100, label_smoothing: float = 0.0,
-    focal_gamma: float = 0.0, z_loss: float = 0.0, softcap: float | None = None, temperature: _Temperature = 1.0,
-    where: Tensor | None = None, reduction: str = "mean", normalizer: float | None = None,
+    logits: Tensor,
+    target: _Target,
+    axis: int = -1,
+    *,
+    weight: Tensor | None = None,
+    sample_weight: Tensor | None = None,
+    ignore_index: int | None = -100,
+    label_smoothing: float = 0.0,
+    focal_gamma: float = 0.0,
+    z_loss: float = 0.0,
+    softcap: float | None = None,
+    temperature: _Temperature = 1.0,
+    where: Tensor | None = None,
+    reduction: str = "mean",
+    normalizer: float | None = None,
     inplace_backward: bool = False,
 ) -> Tensor:
     """Compute the softmax cross-entropy loss; its gradient is made in the same pass and kept for backward.
@@ -159,8 +178,19 @@ reduction, normalizer
             [ 0.1500,  0.1500, -0.3000]])
     """
     options = (
-        *_pair(target), axis, weight, sample_weight, ignore_index, label_smoothing, focal_gamma, z_loss, softcap,
-        *_temperatures(temperature), where, reduction, normalizer,
+        *_pair(target),
+        axis,
+        weight,
+        sample_weight,
+        ignore_index,
+        label_smoothing,
+        focal_gamma,
+        z_loss,
+        softcap,
+        *_temperatures(temperature),
+        where,
+        reduction,
+        normalizer,
     )
     _refuse_gradients(weight=weight, sample_weight=sample_weight)
     if not _autograd.records(logits):
@@ -170,10 +200,22 @@ reduction, normalizer
 
 
 def linear_cross_entropy(
-    x: Tensor, w: Tensor, target: _Target, bias: Tensor | None = None, *, weight: Tensor | None = None,
-    sample_weight: Tensor | None = None, ignore_index: int | None = -100, label_smoothing: float = 0.0,
-    focal_gamma: float = 0.0, z_loss: float = 0.0, softcap: float | None = None, temperature: _Temperature = 1.0,
-    where: Tensor | None = None, reduction: str = "mean", normalizer: float | None = None,
+    x: Tensor,
+    w: Tensor,
+    target: _Target,
+    bias: Tensor | None = None,
+    *,
+    weight: Tensor | None = None,
+    sample_weight: Tensor | None = None,
+    ignore_index: int | None = -100,
+    label_smoothing: float = 0.0,
+    focal_gamma: float = 0.0,
+    z_loss: float = 0.0,
+    softcap: float | None = None,
+    temperature: _Temperature = 1.0,
+    where: Tensor | None = None,
+    reduction: str = "mean",
+    normalizer: float | None = None,
     chunk_size: int | None = None,
 ) -> Tensor:
     """Compute the cross-entropy of ``x @ w.T + bias`` by chunks of rows, without holding the logits.
@@ -223,8 +265,22 @@ reduction, normalizer
             [ 0.0000,  0.0000]])
     """
     arguments = (
-        x, w, *_pair(target), bias, weight, sample_weight, ignore_index, label_smoothing, focal_gamma, z_loss, softcap,
-        *_temperatures(temperature), where, reduction, normalizer, chunk_size,
+        x,
+        w,
+        *_pair(target),
+        bias,
+        weight,
+        sample_weight,
+        ignore_index,
+        label_smoothing,
+        focal_gamma,
+        z_loss,
+        softcap,
+        *_temperatures(temperature),
+        where,
+        reduction,
+        normalizer,
+        chunk_size,
     )
     _refuse_gradients(weight=weight, sample_weight=sample_weight)
     if not _autograd.records(x, w, bias):
@@ -235,8 +291,14 @@ reduction, normalizer
 
 
 def kl_divergence(
-    p_logits: Tensor, q_logits: Tensor, axis: int = -1, *, temperature: _Temperature = 1.0,
-    where: Tensor | None = None, sample_weight: Tensor | None = None, reduction: str = "mean",
+    p_logits: Tensor,
+    q_logits: Tensor,
+    axis: int = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    where: Tensor | None = None,
+    sample_weight: Tensor | None = None,
+    reduction: str = "mean",
     normalizer: float | None = None,
 ) -> Tensor:
     """Compute the Kullback-Leibler divergence of two softmaxes, KL(P||Q), from their logits.

@@ -104,11 +104,20 @@ def main():
     objective, log = SoftmaxObjective(hessian="upper", groups="data"), {}
     with Progress() as progress:
         listwise = xgboost.train(
-            OPTIONS, data, ROUNDS, obj=objective, custom_metric=objective.loss, evals=[(test, "test")],
-            evals_result=log, verbose_eval=False, callbacks=[Bar(progress, "softmax over the group")],
+            OPTIONS,
+            data,
+            ROUNDS,
+            obj=objective,
+            custom_metric=objective.loss,
+            evals=[(test, "test")],
+            evals_result=log,
+            verbose_eval=False,
+            callbacks=[Bar(progress, "softmax over the group")],
         )
         logistic = xgboost.train(
-            OPTIONS | {"objective": "binary:logistic", "base_score": 0.5}, xgboost.DMatrix(flights, taken), ROUNDS,
+            OPTIONS | {"objective": "binary:logistic", "base_score": 0.5},
+            xgboost.DMatrix(flights, taken),
+            ROUNDS,
             callbacks=[Bar(progress, "logistic, row by row")],
         )
     true = utility(others)

@@ -50,8 +50,15 @@ def train(data, test, bar):
     """The loss on the test data after each round, and the probabilities after the last."""
     objective, log = SoftmaxObjective(hessian="upper"), {}
     booster = xgboost.train(
-        OPTIONS, data, ROUNDS, obj=objective, custom_metric=objective.loss, evals=[(test, "test")], evals_result=log,
-        verbose_eval=False, callbacks=[bar],
+        OPTIONS,
+        data,
+        ROUNDS,
+        obj=objective,
+        custom_metric=objective.loss,
+        evals=[(test, "test")],
+        evals_result=log,
+        verbose_eval=False,
+        callbacks=[bar],
     )
     return log["test"]["loss"], csoftmax.softmax(booster.predict(test, output_margin=True))
 

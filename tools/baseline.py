@@ -72,8 +72,11 @@ def code_of(folder):
     sources = sorted((CORE / "isa").glob("*.c"))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         all_functions = list(pool.map(lambda source: functions_of(source, folder), sources))
-    lines = [(source.stem, name, code.count("\n") + 1, digest(code))
-             for source, functions in zip(sources, all_functions, strict=True) for name, code in functions.items()]
+    lines = [
+        (source.stem, name, code.count("\n") + 1, digest(code))
+        for source, functions in zip(sources, all_functions, strict=True)
+        for name, code in functions.items()
+    ]
     sizes = {made.stem: int(run("size", made).splitlines()[1].split()[0]) for made in sorted(folder.glob("*.o"))}
     return lines, sizes
 
@@ -81,13 +84,21 @@ def code_of(folder):
 def times_of(folder, runs):
     """{(instance, cold, rows, n, kernel): ns per element}, the median of some runs."""
     measured = {}
-    flags = ["-O2", "-std=gnu11", "-mtune=skylake", "-falign-functions=64", "-ffp-contract=off", "-fno-math-errno",
-             "-fno-trapping-math"]
+    flags = [
+        "-O2",
+        "-std=gnu11",
+        "-mtune=skylake",
+        "-falign-functions=64",
+        "-ffp-contract=off",
+        "-fno-math-errno",
+        "-fno-trapping-math",
+    ]
     for source in sorted((CORE / "isa").glob("*.c")):
         for cold in ([], ["-DCOLD"]):
             program = folder / f"{source.stem}{'_cold' if cold else ''}"
-            run(*compiler(), *flags, *cold, f'-DINSTANCE="{source}"', ROOT / "bench" / "kernels.c", "-lm",
-                "-o", program)
+            run(
+                *compiler(), *flags, *cold, f'-DINSTANCE="{source}"', ROOT / "bench" / "kernels.c", "-lm", "-o", program
+            )
             for _ in range(runs):
                 head, *lines = [line for line in run(program).splitlines() if line.strip()]
                 names = re.split(r"\s{2,}", head.strip())[2:]
@@ -115,8 +126,11 @@ def freeze(folder, with_times, runs):
     write(folder / "sizes.csv", ["instance", "bytes of code"], sizes.items())
     if with_times:
         times = times_of(folder, runs)
-        write(folder / "times.csv", ["instance", "cache", "rows", "classes", "kernel", "ns per element"],
-              [(*key, f"{value:.4g}") for key, value in times.items()])
+        write(
+            folder / "times.csv",
+            ["instance", "cache", "rows", "classes", "kernel", "ns per element"],
+            [(*key, f"{value:.4g}") for key, value in times.items()],
+        )
     print(f"{len(lines)} functions of {len(sizes)} instances in {folder}")
 
 
@@ -131,8 +145,10 @@ def compare_code(folder, now):
         changed = [f"{name} ({count})" for stem, name, count, d in lines if stem == instance and d in new]
         differ += len(changed)
         old_size = dict(read(folder / "sizes.csv")).get(instance)
-        print(f"{instance}: {len(changed)} functions differ, {sum((before - after).values())} are gone; "
-              f"{size} bytes, {old_size} before")
+        print(
+            f"{instance}: {len(changed)} functions differ, {sum((before - after).values())} are gone; "
+            f"{size} bytes, {old_size} before"
+        )
         for name in changed:
             print(f"    {name}")
     return differ

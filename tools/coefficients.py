@@ -61,7 +61,7 @@ def exchange(reference, errors):
     after = bisect(reference, worst)
     for place in (after - 1, after):
         if 0 <= place < len(reference) and (errors[worst] > 0) == (errors[reference[place]] > 0):
-            return [*reference[:place], worst, *reference[place + 1:]]
+            return [*reference[:place], worst, *reference[place + 1 :]]
     return [worst, *reference[:-1]] if after == 0 else [*reference[1:], worst]
 
 
@@ -77,8 +77,9 @@ def remez(points, values, weights, fixed, free):
     last = len(points) - 1
     reference = [round((1 - cos(pi * (i + 0.5) / (free + 1))) / 2 * last) for i in range(free + 1)]
     while True:
-        rows = [[power(points[i], k + j) for j in range(free)] + [(-1) ** n / signed[i]]
-                for n, i in enumerate(reference)]
+        rows = [
+            [power(points[i], k + j) for j in range(free)] + [(-1) ** n / signed[i]] for n, i in enumerate(reference)
+        ]
         *found, level = lu_solve(matrix(rows), matrix([rest[i] for i in reference]))
         errors = [w * (v - horner(found, t) * t**k) for w, v, t in zip(signed, rest, points, strict=True)]
         if max(map(fabs, errors)) <= fabs(level) * (1 + mpf(10) ** -6):
@@ -137,8 +138,9 @@ def log_tail(z):
 def exp_problem(steps):
     """What is left of e^x when x is reduced by multiples of ln2/steps."""
     half = log(mpf(2)) / (2 * steps) * (1 + mpf(2) ** -10)
-    return Problem(f"exp: q(t) = (e^t-1-t)/t^2 on |t| <= ln2/{2 * steps} (1+2^-10)",
-                   -half, half, exp_tail, lambda t: t**2 / exp(t))
+    return Problem(
+        f"exp: q(t) = (e^t-1-t)/t^2 on |t| <= ln2/{2 * steps} (1+2^-10)", -half, half, exp_tail, lambda t: t**2 / exp(t)
+    )
 
 
 def powers(dtype, steps):
@@ -155,11 +157,21 @@ def powers(dtype, steps):
     print()
 
 
-LOG = Problem("log: P(z), log(1+f) = f - f^2/2 + s(f^2/2 + z P(z)), s = f/(2+f), z = s^2 <= 0.0295",
-              mpf(0), mpf("0.0295"), log_tail, lambda z: z**1.5 / (2 * atanh(z**0.5)))
+LOG = Problem(
+    "log: P(z), log(1+f) = f - f^2/2 + s(f^2/2 + z P(z)), s = f/(2+f), z = s^2 <= 0.0295",
+    mpf(0),
+    mpf("0.0295"),
+    log_tail,
+    lambda z: z**1.5 / (2 * atanh(z**0.5)),
+)
 
-TANH = Problem("tanh: P(z), tanh(a) = a - a z P(z), a <= 0.35, z = a^2",
-               mpf(0), mpf("0.1225"), lambda z: (1 - tanh(z**0.5) / z**0.5) / z, lambda z: z**1.5 / tanh(z**0.5))
+TANH = Problem(
+    "tanh: P(z), tanh(a) = a - a z P(z), a <= 0.35, z = a^2",
+    mpf(0),
+    mpf("0.1225"),
+    lambda z: (1 - tanh(z**0.5) / z**0.5) / z,
+    lambda z: z**1.5 / tanh(z**0.5),
+)
 
 if __name__ == "__main__":
     report(exp_problem(1), "float32", 5, first=(0.5,))

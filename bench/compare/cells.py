@@ -147,7 +147,10 @@ def every_cell():
                 cells += [Cell(op, dtype, shape, axis, in_place) for shape, axis in grid]
     cells += [
         Cell(op, dtype, shape, kind=kind)
-        for op in OF_KINDS for dtype in DTYPES[:2] for shape in KINDS_SHAPES for kind in KINDS
+        for op in OF_KINDS
+        for dtype in DTYPES[:2]
+        for shape in KINDS_SHAPES
+        for kind in KINDS
     ]
     return [cell for cell in cells if cell.elements <= MOST_OUTPUT and not too_short_in_place(cell)]
 

@@ -152,12 +152,15 @@ loss = log(s).sum() - picked""",
         "vjp": "subtract(g, expand_dims(vecdot(p, g, axis=axis), axis), out=y); multiply(p, y, out=y)",
     }
     # XGBoost's formula (up to 3.2); LightGBM's differs in the factor.
-    calls["grad_hess"] = calls["softmax"] + """
+    calls["grad_hess"] = (
+        calls["softmax"]
+        + """
 subtract(1, y, out=h)
 multiply(h, y, out=h)
 multiply(h, 2, out=h)
 maximum(h, 1e-16, out=h)
 y[at] -= 1"""
+    )
     calls["linear_cross_entropy"] = (
         "matmul(x, w.T, out=y)"
         + calls["cross_entropy"].replace("(x", "(y").replace(" x.", " y.")
@@ -597,9 +600,7 @@ class OnnxRuntime(Peer):
         options = self.module.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = self.threads, 1
         options.log_severity_level = 4
-        session = self.module.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        session = self.module.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         binding = session.io_binding()
         for k in inputs:
             binding.bind_cpu_input(k, arrays[k])

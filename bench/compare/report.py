@@ -285,12 +285,24 @@ def keep(run, name, about):
                 continue
             usual = row["threads"] == "1" and not row["kind"]
             others = [min((float(row[k]) for k in keys if row.get(k)), default="") for keys in OTHERS.values()]
-            lines.append(",".join([
-                row["op"], row["dtype"], row["shape"], row["axis"].replace("-1", ""), row["kind"], row["threads"],
-                digits(row[OURS]), PEERS.get(row["best_peer"], row["best_peer"]), f"{float(row['ratio']):.3f}",
-                f"{100 * float(row['share_of_limit']):.0f}", "y" if row["target_met"] == "True" else "",
-                *(digits(value) if usual else "" for value in others),
-            ]).rstrip(","))
+            lines.append(
+                ",".join(
+                    [
+                        row["op"],
+                        row["dtype"],
+                        row["shape"],
+                        row["axis"].replace("-1", ""),
+                        row["kind"],
+                        row["threads"],
+                        digits(row[OURS]),
+                        PEERS.get(row["best_peer"], row["best_peer"]),
+                        f"{float(row['ratio']):.3f}",
+                        f"{100 * float(row['share_of_limit']):.0f}",
+                        "y" if row["target_met"] == "True" else "",
+                        *(digits(value) if usual else "" for value in others),
+                    ]
+                ).rstrip(",")
+            )
     path = ROOT / "docs" / "benchmarks" / f"{name}.csv"
     path.write_text("\n".join([*lines[:2], ",".join(KEPT), *lines[2:]]) + "\n")
     return path
@@ -324,9 +336,13 @@ NAMES = {
     "grad_hess": "softmax_grad_hess",
 }
 CHOSEN = [
-    ("softmax", "float32", "1x10"), ("softmax", "float32", "10000x10"), ("softmax", "float32", "1024x1000"),
-    ("softmax", "float64", "1024x1000"), ("logsumexp", "float32", "1024x1000"),
-    ("cross_entropy", "float32", "1024x1000"), ("vjp", "float32", "10000x10"),
+    ("softmax", "float32", "1x10"),
+    ("softmax", "float32", "10000x10"),
+    ("softmax", "float32", "1024x1000"),
+    ("softmax", "float64", "1024x1000"),
+    ("logsumexp", "float32", "1024x1000"),
+    ("cross_entropy", "float32", "1024x1000"),
+    ("vjp", "float32", "10000x10"),
 ]
 """The cells of the README."""
 
@@ -433,13 +449,19 @@ def draw(run, folder):
         ops = list(dict.fromkeys(row["op"] for row in rows))
         sizes = [len(run.of(threads, op=op)) for op in ops]
         figure, axes = plt.subplots(
-            len(ops), 1, figsize=(9, 0.17 * len(rows) + 0.6 * len(ops)), height_ratios=sizes, layout="constrained",
+            len(ops),
+            1,
+            figsize=(9, 0.17 * len(rows) + 0.6 * len(ops)),
+            height_ratios=sizes,
+            layout="constrained",
             sharex=True,
         )
         mean = geometric_mean([float(row["ratio"]) for row in rows])
         figure.suptitle(
             f"Time of the fastest peer over the time of csoftmax, {plural(int(threads))}: {mean:.2f} in the geometric "
-            f"mean of {len(rows)} cells\n{run.about}. Right of 1 csoftmax is faster.", fontsize=8, wrap=True,
+            f"mean of {len(rows)} cells\n{run.about}. Right of 1 csoftmax is faster.",
+            fontsize=8,
+            wrap=True,
         )
         for axis, op in zip(axes, ops, strict=True):
             group = run.of(threads, op=op)

@@ -59,15 +59,19 @@ def environment(threads):
     count = str(threads)
     pools = ["OMP", "MKL", "OPENBLAS", "VECLIB_MAXIMUM", "NUMBA"]
     multi = "true" if threads > 1 else "false"
-    return os.environ | {f"{pool}_NUM_THREADS": count for pool in pools} | {
-        "NPROC": count,
-        "OPENBLAS_THREAD_TIMEOUT": "20",  # 2^20 cycles
-        "XLA_FLAGS": f"--xla_cpu_multi_thread_eigen={multi} intra_op_parallelism_threads={count}",
-        "JAX_PLATFORMS": "cpu",
-        "MALLOC_MMAP_MAX_": "0",
-        "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
-        "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
-    }
+    return (
+        os.environ
+        | {f"{pool}_NUM_THREADS": count for pool in pools}
+        | {
+            "NPROC": count,
+            "OPENBLAS_THREAD_TIMEOUT": "20",  # 2^20 cycles
+            "XLA_FLAGS": f"--xla_cpu_multi_thread_eigen={multi} intra_op_parallelism_threads={count}",
+            "JAX_PLATFORMS": "cpu",
+            "MALLOC_MMAP_MAX_": "0",
+            "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
+            "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+        }
+    )
 
 
 def time_cells(threads, chosen, run, progress):

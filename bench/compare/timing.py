@@ -56,9 +56,9 @@ def library(real):
     lib = ctypes.CDLL(str(target))
     lib.limits_name.restype = ctypes.c_char_p
     lib.limits_time.restype = ctypes.c_double
-    lib.limits_time.argtypes = (
-        [ctypes.c_int, ctypes.c_size_t, ctypes.c_long, ctypes.c_int, ctypes.c_long] + [ctypes.c_void_p] * 4
-    )
+    lib.limits_time.argtypes = [ctypes.c_int, ctypes.c_size_t, ctypes.c_long, ctypes.c_int, ctypes.c_long] + [
+        ctypes.c_void_p
+    ] * 4
     return lib
 
 

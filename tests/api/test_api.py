@@ -179,9 +179,7 @@ def test_axis_of_any_integer_type():
     x = array("f8")
     for axis in (0, np.int8(0), np.uint64(0), np.array(0), -2):
         np.testing.assert_array_equal(csoftmax.softmax(x, axis=axis), csoftmax.softmax(x, 0))
-        np.testing.assert_array_equal(
-            csoftmax.softmax_jacobian(x, axis=axis), csoftmax.softmax_jacobian(x, 0)
-        )
+        np.testing.assert_array_equal(csoftmax.softmax_jacobian(x, axis=axis), csoftmax.softmax_jacobian(x, 0))
 
 
 def test_defaults_may_be_given():

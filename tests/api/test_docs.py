@@ -35,9 +35,7 @@ def runnable(text):
     sections = re.split(r"^(?=## )", re.sub(r"^```.*$", "", text, flags=re.MULTILINE), flags=re.MULTILINE)
     imported = [re.findall(r"^>>> import (\w+)", section, flags=re.MULTILINE) for section in sections]
     return "".join(
-        section
-        for section, names in zip(sections, imported, strict=True)
-        if all(map(importlib.util.find_spec, names))
+        section for section, names in zip(sections, imported, strict=True) if all(map(importlib.util.find_spec, names))
     )
 
 

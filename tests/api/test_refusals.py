@@ -65,11 +65,22 @@ csr_array.__module__ = "scipy.sparse._csr"
 def bad_arrays(shape):
     a = np.ones(shape)
     return {
-        "complex64": a.astype("c8"), "complex128": a.astype("c16"), "longdouble": a.astype(np.longdouble),
-        "clongdouble": a.astype(np.clongdouble), "object": a.astype(object), "string": a.astype("U20"),
-        "bytes": a.astype("S20"), "structured": np.zeros(shape, [("value", "f8")]), "void": np.zeros(shape, "V8"),
-        "datetime": np.zeros(shape, "M8[s]"), "timedelta": np.zeros(shape, "m8[s]"), "none": None, "dict": {},
-        "text": "logits", "list of text": [["a"] * CLASSES] * ROWS, "complex number": 1j,
+        "complex64": a.astype("c8"),
+        "complex128": a.astype("c16"),
+        "longdouble": a.astype(np.longdouble),
+        "clongdouble": a.astype(np.clongdouble),
+        "object": a.astype(object),
+        "string": a.astype("U20"),
+        "bytes": a.astype("S20"),
+        "structured": np.zeros(shape, [("value", "f8")]),
+        "void": np.zeros(shape, "V8"),
+        "datetime": np.zeros(shape, "M8[s]"),
+        "timedelta": np.zeros(shape, "m8[s]"),
+        "none": None,
+        "dict": {},
+        "text": "logits",
+        "list of text": [["a"] * CLASSES] * ROWS,
+        "complex number": 1j,
     }
 
 
@@ -539,8 +550,9 @@ HUGE = {"10^400": 10**400, "-10^400": -(10**400), "10^5000": 10**5000}
 
 @table(SCALED, HUGE)
 def test_temperature_beyond_every_float(name, case):
-    message = refused(name, "f8", ValueError, "temperature must be a number that a float can hold", "bits",
-                      temperature=HUGE[case])
+    message = refused(
+        name, "f8", ValueError, "temperature must be a number that a float can hold", "bits", temperature=HUGE[case]
+    )
     assert len(message) < 200
 
 

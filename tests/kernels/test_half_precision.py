@@ -102,9 +102,7 @@ def test_rounding_around_every_midpoint(csm, half, wide, sign):
     middle = ((low.astype(np.float64) + exact_high) / 2).astype(wide)
     even = np.where(low.view(np.uint16) % 2 == 0, low, high)
     up = np.dtype(wide).type(np.inf)
-    for numbers, expected in (
-        (np.nextafter(middle, -up), low), (middle, even), (np.nextafter(middle, up), high)
-    ):
+    for numbers, expected in ((np.nextafter(middle, -up), low), (middle, even), (np.nextafter(middle, up), high)):
         assert_same(passed(csm, sign * numbers, half, wide), (sign * expected).astype(half))
 
 
@@ -120,8 +118,10 @@ def test_what_is_too_large_or_too_small(csm, half, wide):
 @pytest.mark.parametrize("wide", WIDE)
 def test_nan_stays_nan(csm, half, wide):
     """Also where all the bits that are kept are zero."""
-    bits = {"float32": [0x7F800001, 0xFF800001, 0x7FFFFFFF, 0xFFFFFFFF],
-            "float64": [0x7FF0000000000001, 0xFFF0000000000001, 0x7FFFFFFFFFFFFFFF, 0xFFFFFFFFFFFFFFFF]}[wide]
+    bits = {
+        "float32": [0x7F800001, 0xFF800001, 0x7FFFFFFF, 0xFFFFFFFF],
+        "float64": [0x7FF0000000000001, 0xFFF0000000000001, 0x7FFFFFFFFFFFFFFF, 0xFFFFFFFFFFFFFFFF],
+    }[wide]
     numbers = np.tile(np.array(bits, f"u{np.dtype(wide).itemsize}").view(wide), 20)
     assert np.isnan(passed(csm, numbers, half, wide)).all()
 

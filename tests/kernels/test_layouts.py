@@ -45,9 +45,7 @@ class Operation:
     def __call__(self, package, arrays, axis, out=None):
         if self.function != "cross_entropy":
             return [getattr(package, self.function)(*arrays, axis=axis, out=out)]
-        loss, gradient = package.cross_entropy(
-            *arrays, axis=axis, reduction="none", return_grad=True, out=out
-        )
+        loss, gradient = package.cross_entropy(*arrays, axis=axis, reduction="none", return_grad=True, out=out)
         return [gradient, loss]
 
     def __str__(self):
@@ -99,9 +97,7 @@ def plain(operation, package, arrays, axis):
 
     results = operation(package, [classes_last(a) for a in arrays], -1)
     if operation.result == "same":
-        results[0] = (
-            results[0].reshape(row_sides + class_sides).transpose(np.argsort(rows + classes).astype(int))
-        )
+        results[0] = results[0].reshape(row_sides + class_sides).transpose(np.argsort(rows + classes).astype(int))
     return results
 
 

@@ -6,8 +6,11 @@ from differences import same
 from layouts import LAYOUTS
 from maps import EMPTY, FILL, MAPS, every_function, logits, mask, poisoned
 
-large = pytest.mark.parametrize(("shape", "axis"), [((700, 10), 1), ((10, 700), 0), ((90, 1000), 1), ((1000, 90), 0),
-                                                    ((3, 20000), 1), ((7, 30, 110), 1)], ids=str)
+large = pytest.mark.parametrize(
+    ("shape", "axis"),
+    [((700, 10), 1), ((10, 700), 0), ((90, 1000), 1), ((1000, 90), 0), ((3, 20000), 1), ((7, 30, 110), 1)],
+    ids=str,
+)
 """Many rows or long ones, as rows and as columns."""
 
 

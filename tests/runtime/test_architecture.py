@@ -257,9 +257,15 @@ def all_included(name, seen=None):
 @pytest.mark.parametrize("name", INSTANCES)
 def test_system_headers_come_before_the_target(name):
     """Read after it, their inline functions would be compiled for it."""
-    early, late = ({header for include in names for other in all_included(include)
-                    for header in re.findall(r"#\s*include\s*<([^>]+)>", CODE[other])}
-                   for names in (INCLUDES[name][:2], INCLUDES[name][2:]))
+    early, late = (
+        {
+            header
+            for include in names
+            for other in all_included(include)
+            for header in re.findall(r"#\s*include\s*<([^>]+)>", CODE[other])
+        }
+        for names in (INCLUDES[name][:2], INCLUDES[name][2:])
+    )
     assert {"math.h", "string.h"} <= early
     assert late <= early
     begin = CODE[name].find("TARGET_BEGIN")

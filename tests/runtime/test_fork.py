@@ -152,7 +152,7 @@ def check_fork_by_handler():
 
     def strike(number, frame):
         if len(children) < 20:
-            time.sleep(0.01)                        # workers fall asleep
+            time.sleep(0.01)  # workers fall asleep
             child = os.fork()
             if child:
                 children.append(child)

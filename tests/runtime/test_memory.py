@@ -42,7 +42,7 @@ def fail_allocations_while_a_label_error_is_worded():
             pass
         finally:
             _testcapi.remove_mem_hooks()
-    for _ in range(1000):       # a heap that is damaged shows here
+    for _ in range(1000):  # a heap that is damaged shows here
         csoftmax.softmax([[1.0] * 50] * 20)
 
 

@@ -152,6 +152,7 @@ def test_a_label_of_no_probability_counts_nothing(csm, dtype, weight):
 
 def test_nothing_is_left_of_a_smoothed_label(csm):
     """The class of infinite weight lies below the largest, and label_smoothing=1 leaves no label."""
-    loss = csm.cross_entropy(np.array([[3.0, 0.0, 1.0]]), [1], weight=[1, np.inf, 1], label_smoothing=1.0,
-                             reduction="sum")
+    loss = csm.cross_entropy(
+        np.array([[3.0, 0.0, 1.0]]), [1], weight=[1, np.inf, 1], label_smoothing=1.0, reduction="sum"
+    )
     assert loss == np.inf

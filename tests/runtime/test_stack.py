@@ -24,8 +24,15 @@ def calls_on(x, g):
                 getattr(csoftmax, name)(x, axis=1, **options)
     csoftmax.selective_log_softmax(x, labels)
     csoftmax.softmax(x.astype(np.float16), axis=1)
-    options = ({}, {"temperature": 0.7}, {"temperature": each}, {"label_smoothing": 0.1}, {"weight": soft[0]},
-               {"z_loss": 0.1}, {"softcap": 3.0})
+    options = (
+        {},
+        {"temperature": 0.7},
+        {"temperature": each},
+        {"label_smoothing": 0.1},
+        {"weight": soft[0]},
+        {"z_loss": 0.1},
+        {"softcap": 3.0},
+    )
     for target in (labels, soft):
         for option in options:
             csoftmax.cross_entropy(x, target, **option)
@@ -53,7 +60,7 @@ def check_small_stack(dtype):
         except BaseException as error:
             failed.append(error)
 
-    run()       # what is imported on the way takes a large stack
+    run()  # what is imported on the way takes a large stack
     threading.stack_size(SMALLEST)
     thread = threading.Thread(target=run)
     thread.start()

@@ -84,7 +84,8 @@ QUOTAS = {
     "2, of a group above": (
         {
             "proc/self/cgroup": "0::/a/b\n",
-            f"{V2}/a/b/cpu.max": "400000 100000\n", f"{V2}/a/cpu.max": "100000 50000\n",
+            f"{V2}/a/b/cpu.max": "400000 100000\n",
+            f"{V2}/a/cpu.max": "100000 50000\n",
         },
         2,
     ),
@@ -94,21 +95,24 @@ QUOTAS = {
     "1": (
         {
             "proc/self/cgroup": "5:memory:/a\n4:cpu,cpuacct:/a\n",
-            f"{V1}/a/cpu.cfs_quota_us": "250000\n", f"{V1}/a/cpu.cfs_period_us": "100000\n",
+            f"{V1}/a/cpu.cfs_quota_us": "250000\n",
+            f"{V1}/a/cpu.cfs_period_us": "100000\n",
         },
         2,
     ),
     "1, no limit": (
         {
             "proc/self/cgroup": "4:cpuacct,cpu:/a\n0::/\n",
-            f"{V1}/a/cpu.cfs_quota_us": "-1\n", f"{V1}/a/cpu.cfs_period_us": "100000\n",
+            f"{V1}/a/cpu.cfs_quota_us": "-1\n",
+            f"{V1}/a/cpu.cfs_period_us": "100000\n",
         },
         limits.MOST,
     ),
     "1, in a container": (
         {
             "proc/self/cgroup": "4:cpu:/docker/1\n",
-            f"{V1}/cpu.cfs_quota_us": "50000\n", f"{V1}/cpu.cfs_period_us": "100000\n",
+            f"{V1}/cpu.cfs_quota_us": "50000\n",
+            f"{V1}/cpu.cfs_period_us": "100000\n",
         },
         1,
     ),

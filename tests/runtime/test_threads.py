@@ -286,7 +286,7 @@ def check_interrupts():
             with pytest.raises(KeyboardInterrupt):
                 signal.setitimer(signal.ITIMER_REAL, 0.001 * (1 + attempt % 20))
                 call(x, out)
-                time.sleep(10)      # the signal was late
+                time.sleep(10)  # the signal was late
             if out[0].any() and not out[-1].any():
                 break
         else:

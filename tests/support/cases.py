@@ -228,12 +228,14 @@ def batch(dtype, n, temperature=1.0, families=tuple(FAMILIES), rows=None):
 def _map(function):
     def call(csm, b):
         return {function: getattr(csm, function)(b.x, b.axis, temperature=b.temperature)}
+
     return call
 
 
 def _derivative(function):
     def call(csm, b):
         return {function: getattr(csm, function)(b.p, b.g, b.axis, temperature=b.temperature)}
+
     return call
 
 
@@ -254,17 +256,20 @@ def _loss(kind, reduction):
         target = b.labels if kind == "index" else b.soft
         loss = csm.cross_entropy(b.x, target, b.axis, temperature=b.temperature, reduction=reduction)
         return {f"loss, {kind}, {reduction}": loss}
+
     return call
 
 
 def _loss_and_gradient(kind, reduction):
     def call(csm, b):
         target = b.labels if kind == "index" else b.soft
-        loss, gradient = csm.cross_entropy(b.x, target, b.axis, temperature=b.temperature,
-                                           reduction=reduction, return_grad=True)
+        loss, gradient = csm.cross_entropy(
+            b.x, target, b.axis, temperature=b.temperature, reduction=reduction, return_grad=True
+        )
         name = f"gradient, {kind}, {reduction}"
         own = {f"{name}, own entry": gradient} if kind == "index" else {}
         return {f"loss, {kind}, {reduction}": loss, name: gradient, **own}
+
     return call
 
 
@@ -278,8 +283,9 @@ def _entropy_and_gradient(csm, b):
 
 
 def _divergence(csm, b):
-    loss, gradient = csm.kl_divergence(b.x, b.logits, b.axis, temperature=b.temperature, reduction="none",
-                                       return_grad=True)
+    loss, gradient = csm.kl_divergence(
+        b.x, b.logits, b.axis, temperature=b.temperature, reduction="none", return_grad=True
+    )
     return {"kl_divergence": loss, "gradient, KL": gradient}
 
 
@@ -299,6 +305,7 @@ def _grad_hess(rule):
             gradient, hessian = gradient.T, hessian.T
         own = "gradient, index, none, own entry"
         return {f"hessian, {rule}": hessian, "gradient, index, none": gradient, own: gradient}
+
     return call
 
 
@@ -316,20 +323,30 @@ OPTIONS["where"] = lambda b: {"where": b.where, "label_smoothing": SMOOTHING}
 FOCAL = {"focal": 2.0, "weak focal, weights": 0.25, "strong focal": 30.0}
 OPTIONS |= {option: lambda b, gamma=gamma: {"focal_gamma": gamma} for option, gamma in FOCAL.items()}
 OPTIONS["weak focal, weights"] = lambda b: {
-    "focal_gamma": FOCAL["weak focal, weights"], "weight": b.weight, "sample_weight": b.sample_weight
+    "focal_gamma": FOCAL["weak focal, weights"],
+    "weight": b.weight,
+    "sample_weight": b.sample_weight,
 }
-LOSSES = (*(("index", option) for option in list(OPTIONS)[:6]), ("soft", "all options"),
-          ("sparse", "no option"), ("sparse", "all options"), ("index", "where"), ("sparse", "where"),
-          *(("index", option) for option in FOCAL))
+LOSSES = (
+    *(("index", option) for option in list(OPTIONS)[:6]),
+    ("soft", "all options"),
+    ("sparse", "no option"),
+    ("sparse", "all options"),
+    ("index", "where"),
+    ("sparse", "where"),
+    *(("index", option) for option in FOCAL),
+)
 """The kinds of target and the options whose errors are measured."""
 
 
 def _optional_loss(kind, option):
     def call(csm, b):
         target = {"index": b.labels, "soft": b.soft, "sparse": b.sparse}[kind]
-        loss, gradient = csm.cross_entropy(b.x, target, b.axis, temperature=b.temperature, reduction="none",
-                                           return_grad=True, **OPTIONS[option](b))
+        loss, gradient = csm.cross_entropy(
+            b.x, target, b.axis, temperature=b.temperature, reduction="none", return_grad=True, **OPTIONS[option](b)
+        )
         return {f"loss, {kind}, {option}": loss, f"gradient, {kind}, {option}": gradient}
+
     return call
 
 
@@ -379,8 +396,10 @@ def plan(variant, dtype):
         batches = [batch(dtype, n, t, (family,)) for n in lengths for t in temperatures for family in FAMILIES]
         return [b for b in batches if len(b.x)]
     if variant == "softmax_jacobian" and dtype not in HALVES:
-        return [*(batch(dtype, n) for n in SQUARE_LENGTHS),
-                *(batch(dtype, n, t) for n in (2, 7, 33) for t in TEMPERATURES)]
+        return [
+            *(batch(dtype, n) for n in SQUARE_LENGTHS),
+            *(batch(dtype, n, t) for n in (2, 7, 33) for t in TEMPERATURES),
+        ]
     families = OPTION_FAMILIES if variant in OPTIONAL else tuple(FAMILIES)
     lengths, few, temperatures = LENGTHS, FEW_LENGTHS, TEMPERATURES
     if variant in OPTIONAL:
@@ -395,5 +414,7 @@ def plan(variant, dtype):
     if variant == "kl_divergence":
         families = FINITE
         lengths = tuple(n for n in lengths if n in FEW_LENGTHS or n == 1000)
-    return [*(batch(dtype, n, families=families) for n in lengths),
-            *(batch(dtype, n, t, families) for n in few for t in temperatures)]
+    return [
+        *(batch(dtype, n, families=families) for n in lengths),
+        *(batch(dtype, n, t, families) for n in few for t in temperatures),
+    ]

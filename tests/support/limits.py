@@ -292,8 +292,10 @@ def _divergences(b):
     a, other, t = rows(b), rows(replace(b, x=b.logits)), EXTENDED(b.temperature)
     p, q = a.e / a.s, other.e / other.s
     with np.errstate(all="ignore"):
-        d, error = (u - v for u, v in zip(two_sum(b.x.astype(EXTENDED), -b.logits.astype(EXTENDED)),
-                                          (a.m - other.m, 0), strict=True))
+        d, error = (
+            u - v
+            for u, v in zip(two_sum(b.x.astype(EXTENDED), -b.logits.astype(EXTENDED)), (a.m - other.m, 0), strict=True)
+        )
         d = np.where(p == 0, 0, (d + error) / t)
         terms = np.where(p == 0, 0, p * (a.log_p - other.log_p))
         shift = (p * d).sum(axis=1, keepdims=True) - d

@@ -55,8 +55,12 @@ def by_definition(name, x, where, axis, temperature=1.0):
     takes_part, _ = rows_of(np.broadcast_to(where, x.shape), axis)
     temperatures = np.broadcast_to(temperature, rows).ravel().tolist()
     results = []
-    for v, w, t in zip(values.reshape(-1, values.shape[-1]).tolist(),
-                       takes_part.reshape(-1, values.shape[-1]).tolist(), temperatures, strict=True):
+    for v, w, t in zip(
+        values.reshape(-1, values.shape[-1]).tolist(),
+        takes_part.reshape(-1, values.shape[-1]).tolist(),
+        temperatures,
+        strict=True,
+    ):
         kept = [a for a, part in zip(v, w, strict=True) if part]
         if name in MAPS:
             row_function = getattr(reference, name)

@@ -127,9 +127,7 @@ def index_gradient(x, target, temperature=1.0):
 def probability_loss(x, target, temperature=1.0):
     """-sum_j t_j log p_j [Bishop, (4.108)], where t_j = 0 at x_j = -inf contributes 0."""
     log_p = log_softmax(x, temperature)
-    return total(
-        0.0 if t == 0.0 and v == -INF else -t * lp for v, t, lp in zip(x, target, log_p, strict=True)
-    )
+    return total(0.0 if t == 0.0 and v == -INF else -t * lp for v, t, lp in zip(x, target, log_p, strict=True))
 
 
 def probability_gradient(x, target, temperature=1.0):
@@ -216,8 +214,7 @@ def coefficients(t, weight=None, label_smoothing=0.0, where=None):
     where = where or [True] * len(t)
     w, share = weight or [1.0] * len(t), label_smoothing / max(1, sum(where))
     return [
-        a * ((1.0 - label_smoothing) * b + (share if part else 0.0))
-        for a, b, part in zip(w, t, where, strict=True)
+        a * ((1.0 - label_smoothing) * b + (share if part else 0.0)) for a, b, part in zip(w, t, where, strict=True)
     ]
 
 
@@ -226,9 +223,7 @@ def row_loss(x, c, *, sample_weight=1.0, z_loss=0.0, softcap=None, temperature=1
     u = capped(x, softcap)
     log_p = log_softmax(u, temperature)
     normalizer = logsumexp([v / temperature for v in u])
-    terms = [
-        0.0 if a == 0.0 and -INF in (v, b) else -a * b for v, a, b in zip(u, c, log_p, strict=True)
-    ]
+    terms = [0.0 if a == 0.0 and -INF in (v, b) else -a * b for v, a, b in zip(u, c, log_p, strict=True)]
     return sample_weight * total([*terms, z_loss * normalizer**2 if z_loss else 0.0])
 
 

@@ -14,9 +14,7 @@ SENTINEL = 7.25
 SIGNATURES = {
     "softmax": "(x, axis=-1, *, temperature=1.0, where=None, dtype=None, out=None)",
     "log_softmax": "(x, axis=-1, *, temperature=1.0, where=None, dtype=None, out=None)",
-    "logsumexp": (
-        "(a, axis=None, b=None, keepdims=False, return_sign=False, *, where=None, dtype=None, out=None)"
-    ),
+    "logsumexp": ("(a, axis=None, b=None, keepdims=False, return_sign=False, *, where=None, dtype=None, out=None)"),
     "selective_log_softmax": (
         "(x, index, axis=-1, *, temperature=1.0, softcap=None, where=None, ignore_index=None, dtype=None, out=None)"
     ),

@@ -16,8 +16,9 @@ pytestmark = pytest.mark.skipif(limits.EXTENDED_BITS < 64, reason="needs a long 
 def check(measured):
     worst = limits.worst(measured)
     limits.MEASURED.extend(worst)
-    wrong = [f"{m.output} on {m.isa}: {m.worst:.4g} ULP, bound {m.bound}; {m.witness}"
-             for m in worst if m.worst > m.bound]
+    wrong = [
+        f"{m.output} on {m.isa}: {m.worst:.4g} ULP, bound {m.bound}; {m.witness}" for m in worst if m.worst > m.bound
+    ]
     assert not wrong, "\n" + "\n".join(wrong)
 
 
@@ -56,8 +57,14 @@ def test_halves_exhaustively(csm, half, partners):
     top = x.astype(np.float32).max(axis=1)
     x = x[np.isfinite(top)]
     b = cases.Batch(x, np.arange(len(x)) % x.shape[1], x, x, x, 1.0, ("every number",) * len(x))
-    for variant in ("softmax", "log_softmax", "logsumexp", "softmax_entropy", "selective_log_softmax",
-                    "loss and gradient, index"):
+    for variant in (
+        "softmax",
+        "log_softmax",
+        "logsumexp",
+        "softmax_entropy",
+        "selective_log_softmax",
+        "loss and gradient, index",
+    ):
         check(limits.measure(csm, variant, b))
     if partners:
         check(limits.measure(csm, "grad_hess, upper", b))
@@ -261,8 +268,10 @@ def test_truth_of_options_against_mpmath(dtype, kind, option):
         with mp.workprec(300):
             for i in range(0, len(b.x), 11):
                 exact_loss, exact_gradient = optional_definitions(b, i, kind, option)
-                given = [(loss.value[i], exact_loss, loss.size[i]),
-                         *zip(gradient.value[i], exact_gradient, gradient.size[i], strict=True)]
+                given = [
+                    (loss.value[i], exact_loss, loss.size[i]),
+                    *zip(gradient.value[i], exact_gradient, gradient.size[i], strict=True),
+                ]
                 error = max(distance(v, w, "float64", size) for v, w, size in given)
                 assert error < 0.02, f"row {i} ({b.families[i]}) of length {n}"
 

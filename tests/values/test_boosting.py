@@ -132,7 +132,9 @@ def test_rules_of_groups(rule):
     diagonal = SoftmaxObjective(groups=SIZES)(RELEVANCE, LINE)[1]
     size = np.repeat(SIZES, SIZES)
     expected = {
-        "diagonal": diagonal, "upper": 2 * diagonal, "friedman": size / np.maximum(size - 1, 1) * diagonal,
+        "diagonal": diagonal,
+        "upper": 2 * diagonal,
+        "friedman": size / np.maximum(size - 1, 1) * diagonal,
         "residual": np.maximum(abs(grad), 1e-16),
     }
     np.testing.assert_allclose(hess, expected[rule], rtol=1e-5, atol=2e-16)
@@ -220,14 +222,22 @@ def test_what_libraries_inspect(function):
     assert SoftmaxObjective().loss.__name__ == "loss"
 
 
-@pytest.mark.parametrize("options", [
-    {"hessian": "upper"}, {"class_weight": {2: 3.0}}, {"class_weight": FACTORS.tolist(), "label_smoothing": 0.2},
-])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"hessian": "upper"},
+        {"class_weight": {2: 3.0}},
+        {"class_weight": FACTORS.tolist(), "label_smoothing": 0.2},
+    ],
+)
 def test_objective_pickles_and_copies(options):
     objective = SoftmaxObjective(**options)
     expected = objective(LABELS, SCORES)
-    for other in (pickle.loads(pickle.dumps(objective)), copy.deepcopy(objective), pickle.loads(pickle.dumps(
-            objective.loss)).__self__):
+    for other in (
+        pickle.loads(pickle.dumps(objective)),
+        copy.deepcopy(objective),
+        pickle.loads(pickle.dumps(objective.loss)).__self__,
+    ):
         np.testing.assert_array_equal(other(LABELS, SCORES), expected)
     assert eval(repr(objective), {"SoftmaxObjective": SoftmaxObjective, "array": np.array}).hessian == objective.hessian
 
@@ -235,20 +245,23 @@ def test_objective_pickles_and_copies(options):
 # Refusals
 
 
-@pytest.mark.parametrize("options, error, message", [
-    ({"hessian": "exact"}, ValueError, "hessian must be one of"),
-    ({"focal_gamma": -1}, ValueError, "focal_gamma must be finite and not negative"),
-    ({"label_smoothing": 2}, ValueError, r"label_smoothing must be in \[0, 1\]"),
-    ({"focal_gamma": 1, "label_smoothing": 0.1}, ValueError, "focal_gamma must be 0 with label_smoothing"),
-    ({"focal_gamma": 1, "groups": [1]}, ValueError, "focal_gamma has no meaning with groups"),
-    ({"class_weight": [1, 2], "groups": [1]}, ValueError, "class_weight has no meaning with groups"),
-    ({"class_weight": "balanced"}, ValueError, "class_weight must be factors.*compute_class_weight"),
-    ({"class_weight": {"a": 1}}, TypeError, "class_weight must have class indices as keys"),
-    ({"groups": "query"}, ValueError, "groups must be sizes or 'data'"),
-    ({"groups": [1.5]}, ValueError, "groups must be sizes"),
-    ({"groups": [[1]]}, ValueError, "groups must be sizes"),
-    ({"groups": [-1, 2]}, ValueError, "groups must be sizes"),
-])
+@pytest.mark.parametrize(
+    "options, error, message",
+    [
+        ({"hessian": "exact"}, ValueError, "hessian must be one of"),
+        ({"focal_gamma": -1}, ValueError, "focal_gamma must be finite and not negative"),
+        ({"label_smoothing": 2}, ValueError, r"label_smoothing must be in \[0, 1\]"),
+        ({"focal_gamma": 1, "label_smoothing": 0.1}, ValueError, "focal_gamma must be 0 with label_smoothing"),
+        ({"focal_gamma": 1, "groups": [1]}, ValueError, "focal_gamma has no meaning with groups"),
+        ({"class_weight": [1, 2], "groups": [1]}, ValueError, "class_weight has no meaning with groups"),
+        ({"class_weight": "balanced"}, ValueError, "class_weight must be factors.*compute_class_weight"),
+        ({"class_weight": {"a": 1}}, TypeError, "class_weight must have class indices as keys"),
+        ({"groups": "query"}, ValueError, "groups must be sizes or 'data'"),
+        ({"groups": [1.5]}, ValueError, "groups must be sizes"),
+        ({"groups": [[1]]}, ValueError, "groups must be sizes"),
+        ({"groups": [-1, 2]}, ValueError, "groups must be sizes"),
+    ],
+)
 def test_options_that_are_refused(options, error, message):
     with pytest.raises(error, match=message):
         SoftmaxObjective(**options)
@@ -282,17 +295,20 @@ def test_two_classes_with_one_score(options, shape):
             call(LABELS % 2, np.zeros(shape))
 
 
-@pytest.mark.parametrize("options, arguments, message", [
-    ({"focal_gamma": 1.0}, (SOFT, SCORES), "focal_gamma .*is for class indices alone"),
-    ({"class_weight": [1, 2]}, (LABELS, SCORES), r"class_weight has shape \(2,\), but there are 4 classes"),
-    ({"class_weight": {7: 2}}, (LABELS, SCORES), "class_weight has a class 7"),
-    ({"class_weight": FACTORS}, (SOFT[:, :3], SCORES), r"y has shape \(7, 3\), but raw of shape \(7, 4\)"),
-    ({}, (LABELS, SCORES, WEIGHTS[:3]), "sample_weight has shape"),
-    ({"groups": [3, 3]}, (RELEVANCE, LINE), f"groups add up to 6 rows, but there are {ROWS}"),
-    ({"groups": SIZES}, (RELEVANCE, LINE, np.ones(3)), "sample_weight has shape"),
-    ({"groups": SIZES}, (RELEVANCE[:-1], LINE), "one score and one label per row"),
-    ({"groups": SIZES}, (LABELS, SCORES), "one score and one label per row"),
-])
+@pytest.mark.parametrize(
+    "options, arguments, message",
+    [
+        ({"focal_gamma": 1.0}, (SOFT, SCORES), "focal_gamma .*is for class indices alone"),
+        ({"class_weight": [1, 2]}, (LABELS, SCORES), r"class_weight has shape \(2,\), but there are 4 classes"),
+        ({"class_weight": {7: 2}}, (LABELS, SCORES), "class_weight has a class 7"),
+        ({"class_weight": FACTORS}, (SOFT[:, :3], SCORES), r"y has shape \(7, 3\), but raw of shape \(7, 4\)"),
+        ({}, (LABELS, SCORES, WEIGHTS[:3]), "sample_weight has shape"),
+        ({"groups": [3, 3]}, (RELEVANCE, LINE), f"groups add up to 6 rows, but there are {ROWS}"),
+        ({"groups": SIZES}, (RELEVANCE, LINE, np.ones(3)), "sample_weight has shape"),
+        ({"groups": SIZES}, (RELEVANCE[:-1], LINE), "one score and one label per row"),
+        ({"groups": SIZES}, (LABELS, SCORES), "one score and one label per row"),
+    ],
+)
 def test_calls_that_are_refused(options, arguments, message):
     objective = SoftmaxObjective(**options)
     for call in (objective, objective.loss):

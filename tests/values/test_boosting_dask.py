@@ -39,12 +39,20 @@ def test_xgboost_on_two_workers(client):
     from xgboost import dask as xgb_dask
 
     features, y, x_parts, y_parts = table()
-    options = {"num_class": K, "max_depth": 3, "eta": 0.3, "base_score": 0.0, "tree_method": "hist", "nthread": 1,
-               "disable_default_eval_metric": True}
+    options = {
+        "num_class": K,
+        "max_depth": 3,
+        "eta": 0.3,
+        "base_score": 0.0,
+        "tree_method": "hist",
+        "nthread": 1,
+        "disable_default_eval_metric": True,
+    }
     objective = SoftmaxObjective("upper")
     data = xgb_dask.DaskDMatrix(client, x_parts, y_parts)
-    done = xgb_dask.train(client, options, data, ROUNDS, obj=objective, custom_metric=objective.loss,
-                          evals=[(data, "train")])
+    done = xgb_dask.train(
+        client, options, data, ROUNDS, obj=objective, custom_metric=objective.loss, evals=[(data, "train")]
+    )
     here = xgb.DMatrix(features, y)
     alone = xgb.train(options, here, ROUNDS, obj=objective)
     margins = done["booster"].predict(here, output_margin=True)

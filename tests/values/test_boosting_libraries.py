@@ -28,16 +28,20 @@ def xgboost_margins():
     xgb = pytest.importorskip("xgboost")
     features, y, s = table()
     data = xgb.DMatrix(features, y, weight=s)
-    options = {"num_class": K, "max_depth": 4, "eta": 0.3, "nthread": 1, "base_score": 0.0,
-               "disable_default_eval_metric": True}
+    options = {
+        "num_class": K,
+        "max_depth": 4,
+        "eta": 0.3,
+        "nthread": 1,
+        "base_score": 0.0,
+        "disable_default_eval_metric": True,
+    }
     builtin = xgb.train({**options, "objective": "multi:softprob"}, data, ROUNDS)
 
     def train(csm, rule):
         def objective(predictions, given):
             assert predictions.shape == (N, K) and predictions.dtype == np.float32
-            return csm.softmax_grad_hess(
-                predictions, given.get_label(), sample_weight=given.get_weight(), hessian=rule
-            )
+            return csm.softmax_grad_hess(predictions, given.get_label(), sample_weight=given.get_weight(), hessian=rule)
 
         return xgb.train(options, data, ROUNDS, obj=objective).predict(data, output_margin=True)
 
@@ -63,6 +67,7 @@ def test_xgboost_sklearn(csm):
     def objective(rule):
         def function(y_true, y_pred, sample_weight=None):
             return csm.softmax_grad_hess(y_pred, y_true, sample_weight=sample_weight, hessian=rule)
+
         return function
 
     options = {"n_estimators": ROUNDS, "max_depth": 4, "learning_rate": 0.3, "n_jobs": 1, "base_score": 0.0}
@@ -81,8 +86,15 @@ def trees(booster):
     return [line for line in lines if line.startswith(("split_feature=", "threshold=", "leaf_count="))]
 
 
-LIGHTGBM = {"num_class": K, "num_leaves": 8, "learning_rate": 0.3, "num_threads": 1, "verbosity": -1,
-            "boost_from_average": False, "deterministic": True}
+LIGHTGBM = {
+    "num_class": K,
+    "num_leaves": 8,
+    "learning_rate": 0.3,
+    "num_threads": 1,
+    "verbosity": -1,
+    "boost_from_average": False,
+    "deterministic": True,
+}
 
 
 def test_lightgbm(csm):
@@ -98,8 +110,10 @@ def test_lightgbm(csm):
         def function(predictions, data):
             assert predictions.shape == (N, K) and predictions.dtype == np.float64
             out = tuple(np.empty((N, K), dtype, order="F") for _ in range(2))
-            return csm.softmax_grad_hess(predictions, data.get_label(), sample_weight=data.get_weight(),
-                                         hessian=rule, out=out)
+            return csm.softmax_grad_hess(
+                predictions, data.get_label(), sample_weight=data.get_weight(), hessian=rule, out=out
+            )
+
         return function
 
     builtin = train("multiclass")
@@ -124,8 +138,9 @@ def test_lightgbm_sklearn(csm):
     builtin = lgb.LGBMClassifier(objective="multiclass", **options).fit(features, y, sample_weight=s)
     ours = lgb.LGBMClassifier(objective=objective, **options).fit(features, y, sample_weight=s)
     assert trees(ours.booster_) == trees(builtin.booster_)
-    np.testing.assert_allclose(ours.predict(features, raw_score=True), builtin.predict(features, raw_score=True),
-                               rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        ours.predict(features, raw_score=True), builtin.predict(features, raw_score=True), rtol=1e-5, atol=1e-6
+    )
 
 
 # SoftmaxObjective
@@ -154,12 +169,22 @@ def test_objective_and_loss_of_xgboost_train(weighted):
     assert data.get_weight().size == (N if weighted else 0)
     objective, ours, theirs = SoftmaxObjective(rule_of(xgb)), {}, {}
     booster = xgb.train(
-        XGBOOST | {"disable_default_eval_metric": True}, data, ROUNDS, obj=objective, custom_metric=objective.loss,
-        evals=[(data, "train")], evals_result=ours, verbose_eval=False,
+        XGBOOST | {"disable_default_eval_metric": True},
+        data,
+        ROUNDS,
+        obj=objective,
+        custom_metric=objective.loss,
+        evals=[(data, "train")],
+        evals_result=ours,
+        verbose_eval=False,
     )
     builtin = xgb.train(
-        XGBOOST | {"objective": "multi:softprob", "eval_metric": "mlogloss"}, data, ROUNDS, evals=[(data, "train")],
-        evals_result=theirs, verbose_eval=False,
+        XGBOOST | {"objective": "multi:softprob", "eval_metric": "mlogloss"},
+        data,
+        ROUNDS,
+        evals=[(data, "train")],
+        evals_result=theirs,
+        verbose_eval=False,
     )
     margins = [b.predict(data, output_margin=True) for b in (booster, builtin)]
     np.testing.assert_allclose(*margins, atol=1e-5)
@@ -188,8 +213,14 @@ def test_objective_and_loss_of_lightgbm_train(weighted):
 
     def train(chosen, metric):
         data, log = lgb.Dataset(features, y, weight=s if weighted else None, params={"verbosity": -1}), {}
-        booster = lgb.train({**LIGHTGBM, "objective": chosen}, data, ROUNDS, valid_sets=[data], feval=metric,
-                            callbacks=[lgb.record_evaluation(log)])
+        booster = lgb.train(
+            {**LIGHTGBM, "objective": chosen},
+            data,
+            ROUNDS,
+            valid_sets=[data],
+            feval=metric,
+            callbacks=[lgb.record_evaluation(log)],
+        )
         return booster, booster.predict(features, raw_score=True), log["training"]
 
     booster, scores, log = train(objective, objective.loss)
@@ -305,8 +336,16 @@ def test_choices_by_xgboost(groups):
     data, log = xgb.DMatrix(features, y, group=sizes), {}
     objective = SoftmaxObjective("upper", groups="data" if groups == "data" else sizes)
     options = {"eta": 0.3, "max_depth": 3, "nthread": 1, "base_score": 0.0, "disable_default_eval_metric": True}
-    booster = xgb.train(options, data, 30, obj=objective, custom_metric=objective.loss, evals=[(data, "train")],
-                        evals_result=log, verbose_eval=False)
+    booster = xgb.train(
+        options,
+        data,
+        30,
+        obj=objective,
+        custom_metric=objective.loss,
+        evals=[(data, "train")],
+        evals_result=log,
+        verbose_eval=False,
+    )
     assert hits(booster.predict(data, output_margin=True), y) > 0.9
     assert log["train"]["loss"][-1] < 0.5 * log["train"]["loss"][0] < 0.5 * np.log(5)
 

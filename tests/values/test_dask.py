@@ -153,7 +153,7 @@ SPECIAL = {"nan": np.nan, "inf": np.inf, "some -inf": -np.inf, "all -inf": -np.i
 @pytest.mark.parametrize("kind", SPECIAL)
 def test_special_values_of_chunks(kind, chunks):
     x = logits()
-    x[1, :4 if kind == "some -inf" else CLASSES if kind == "all -inf" else 1] = SPECIAL[kind]
+    x[1, : 4 if kind == "some -inf" else CLASSES if kind == "all -inf" else 1] = SPECIAL[kind]
     y = np.full(ROWS, 5)
     chunked = da.from_array(x, chunks=chunks)
     maps, targets = ("softmax", "log_softmax", "softmax_entropy"), (y, y * 0, np.where(np.arange(ROWS) == 1, -100, y))
@@ -191,9 +191,9 @@ def test_cross_entropy_of_chunks(chunks, dtype):
 def test_linear_cross_entropy_of_chunks(chunks):
     x, w, bias = generator().normal(size=(ROWS, FEATURES)), positive(CLASSES, FEATURES), positive(CLASSES)
     chunked = da.from_array(x, chunks=(chunks[0], FEATURES)), da.from_array(w, chunks=(chunks[1], FEATURES))
-    results = dask.compute({
-        (t, o): cd.linear_cross_entropy(*chunked, TARGETS[t], bias, **OPTIONS[o], return_grad=True) for t, o in CASES
-    })[0]
+    results = dask.compute(
+        {(t, o): cd.linear_cross_entropy(*chunked, TARGETS[t], bias, **OPTIONS[o], return_grad=True) for t, o in CASES}
+    )[0]
     for (target, option), (loss, gradients) in results.items():
         value, right = csoftmax.linear_cross_entropy(x, w, TARGETS[target], bias, **OPTIONS[option], return_grad=True)
         assert_near((loss, *gradients), (value, *right), np.float64, (target, option))

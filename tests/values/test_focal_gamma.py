@@ -42,9 +42,7 @@ def test_focal_losses(csm, name, gamma, reduction):
             least = 1e-13 if reduction != "none" or "softcap" in options else 1e-300
             near(found, loss, gamma, least=least)
             near(slopes if axis else slopes.T, gradient, gamma, least=least)
-            np.testing.assert_array_equal(
-                csm.cross_entropy(given, labels, axis, focal_gamma=gamma, **options), found
-            )
+            np.testing.assert_array_equal(csm.cross_entropy(given, labels, axis, focal_gamma=gamma, **options), found)
 
 
 @every_dtype

@@ -90,9 +90,7 @@ def test_reference_batch(reduction):
     _, gradient = reference.cross_entropy(x.tolist(), labels, reduction=reduction)
     near(
         gradient,
-        gradient_by_differences(
-            lambda v: reference.cross_entropy(v.tolist(), labels, reduction=reduction)[0], x
-        ),
+        gradient_by_differences(lambda v: reference.cross_entropy(v.tolist(), labels, reduction=reduction)[0], x),
     )
 
 
@@ -302,9 +300,7 @@ def test_gradients_of_ignored_rows(csm, ignore_index, reduction):
     x, labels, _ = batch(4, rows=9)
     labels[2] = 0 if ignore_index is None else ignore_index
     check_loss(csm, x, labels, reduction, ignore_index=ignore_index)
-    _, gradient = csm.cross_entropy(
-        x, labels, reduction=reduction, ignore_index=ignore_index, return_grad=True
-    )
+    _, gradient = csm.cross_entropy(x, labels, reduction=reduction, ignore_index=ignore_index, return_grad=True)
     np.testing.assert_array_equal(gradient[labels == ignore_index], 0.0)
     assert (gradient[labels != ignore_index] != 0.0).all()
 
@@ -351,9 +347,7 @@ def test_chain_to_weights(csm, reduction, temperature):
     residual = (csm.softmax(x @ w + b, temperature=temperature) - np.eye(4)[labels]) / divisor
     same(x.T @ gradient, x.T @ residual, 10.0)
     same(gradient.sum(axis=0), residual.sum(axis=0), 10.0)
-    near(
-        x.T @ gradient, gradient_by_differences(lambda v: csm.cross_entropy(x @ v + b, labels, **options), w)
-    )
+    near(x.T @ gradient, gradient_by_differences(lambda v: csm.cross_entropy(x @ v + b, labels, **options), w))
     near(
         gradient.sum(axis=0),
         gradient_by_differences(lambda v: csm.cross_entropy(x @ w + v, labels, **options), b),

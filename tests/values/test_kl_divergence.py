@@ -129,8 +129,12 @@ def test_divergences_of_any_layout(csm, dtype, n, order):
     a, b = logits(70, n, dtype), logits(70, n, dtype, seed=1)
     loss, gradient = csm.kl_divergence(a, b, return_grad=True)
     entropy, slopes = csm.softmax_entropy(a, return_grad=True)
-    make = {"C": np.copy, "F": np.asfortranarray, "strided": lambda x: np.repeat(x, 2, axis=1)[:, ::2],
-            "mixed dtypes": np.copy}[order]
+    make = {
+        "C": np.copy,
+        "F": np.asfortranarray,
+        "strided": lambda x: np.repeat(x, 2, axis=1)[:, ::2],
+        "mixed dtypes": np.copy,
+    }[order]
     u, v = make(a), make(b)
     if order == "mixed dtypes":
         v = v.astype(np.float32)

@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 INTEGERS = [
-    np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64, np.intp, np.uintp,
+    np.int8,
+    np.int16,
+    np.int32,
+    np.int64,
+    np.uint8,
+    np.uint16,
+    np.uint32,
+    np.uint64,
+    np.intp,
+    np.uintp,
 ]
 FLOATS = [np.float32, np.float64]
 SENTINEL = 7.25

@@ -138,6 +138,7 @@ def test_ignore_index_of_choice(csm):
     with pytest.raises(IndexError, match=r"target\[3\] = -100"):
         csm.linear_cross_entropy(**given, ignore_index=None)
 
+
 @every_kind
 @every_reduction
 def test_rows_of_no_weight_are_not_read(csm, kind, reduction):

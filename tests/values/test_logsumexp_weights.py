@@ -79,8 +79,9 @@ def exact(a, b):
     """log |s|, the sign of s, and the sum of |b| e^a over |s|, of a row."""
     with mpmath.workprec(2500), np.errstate(all="ignore"):
         terms = [(x, w) for x, w in zip(a, b, strict=True) if w != 0]
-        infinite = sum(w * np.exp(x) if not np.isfinite(x) else w for x, w in terms
-                       if not np.isfinite(w) or not x < np.inf)
+        infinite = sum(
+            w * np.exp(x) if not np.isfinite(x) else w for x, w in terms if not np.isfinite(w) or not x < np.inf
+        )
         if infinite != 0:
             return abs(infinite), np.sign(infinite), 1.0
         values = [mpmath.mpf(w) * mpmath.exp(mpmath.mpf(x)) for x, w in terms if x > -np.inf]
@@ -178,10 +179,16 @@ def test_weights_of_both_signs():
     np.testing.assert_array_equal(sign, np.sign(s))
     np.testing.assert_array_equal(csoftmax.logsumexp(a, 1, b), np.where(sign > 0, log, np.nan))
     np.testing.assert_allclose(csoftmax.logsumexp(a, 0, 2.0), np.log(2 * plain.sum(axis=0)), rtol=1e-15)
-    np.testing.assert_allclose(csoftmax.logsumexp(a, None, b[0], keepdims=True, return_sign=True)[0],
-                               [[np.log(np.abs((b[0] * plain).sum()))]], atol=1e-14)
-    np.testing.assert_allclose(csoftmax.logsumexp(a, 1, np.abs(b), where=b > 0),
-                               np.log((np.where(b > 0, b, 0) * plain).sum(axis=1)), rtol=1e-14)
+    np.testing.assert_allclose(
+        csoftmax.logsumexp(a, None, b[0], keepdims=True, return_sign=True)[0],
+        [[np.log(np.abs((b[0] * plain).sum()))]],
+        atol=1e-14,
+    )
+    np.testing.assert_allclose(
+        csoftmax.logsumexp(a, 1, np.abs(b), where=b > 0),
+        np.log((np.where(b > 0, b, 0) * plain).sum(axis=1)),
+        rtol=1e-14,
+    )
 
 
 def same(found, expected):
@@ -213,8 +220,12 @@ def test_weights_along_any_axis_in_any_order(csm, axis):
     s = (b * np.exp(a)).sum(axis=axis)
     np.testing.assert_allclose(np.exp(log) * sign, s, rtol=1e-12)
     others = [
-        (np.asfortranarray(a), b), (a, np.asfortranarray(b)), (np.asfortranarray(a), np.asfortranarray(b)),
-        (a.astype(">f8"), b), (a, b.astype(">f8")), (np.repeat(a, 2, 1)[:, ::2], b[::-1].copy()[::-1]),
+        (np.asfortranarray(a), b),
+        (a, np.asfortranarray(b)),
+        (np.asfortranarray(a), np.asfortranarray(b)),
+        (a.astype(">f8"), b),
+        (a, b.astype(">f8")),
+        (np.repeat(a, 2, 1)[:, ::2], b[::-1].copy()[::-1]),
     ]
     for x, w in others:
         for value, expected in zip(csm.logsumexp(x, axis, w, return_sign=True), (log, sign), strict=True):
@@ -224,10 +235,20 @@ def test_weights_along_any_axis_in_any_order(csm, axis):
     np.testing.assert_array_equal(out, log.astype(np.float32))
 
 
-@pytest.mark.parametrize(("of_a", "of_b", "result"), [
-    ("f4", "f8", "f8"), ("f8", "f4", "f8"), ("i1", "f4", "f4"), ("i8", "f4", "f8"), ("f2", "f4", "f4"),
-    ("?", "i8", "f8"), ("f2", "?", "f2"), ("f2", "f2", "f2"), (">f4", ">f4", "f4"),
-])
+@pytest.mark.parametrize(
+    ("of_a", "of_b", "result"),
+    [
+        ("f4", "f8", "f8"),
+        ("f8", "f4", "f8"),
+        ("i1", "f4", "f4"),
+        ("i8", "f4", "f8"),
+        ("f2", "f4", "f4"),
+        ("?", "i8", "f8"),
+        ("f2", "?", "f2"),
+        ("f2", "f2", "f2"),
+        (">f4", ">f4", "f4"),
+    ],
+)
 def test_weights_of_other_dtypes(csm, of_a, of_b, result):
     a, b = np.arange(12).reshape(3, 4).astype(of_a), np.arange(1, 13).reshape(3, 4).astype(of_b)
     log, sign = csm.logsumexp(a, 1, b, return_sign=True)
@@ -371,7 +392,10 @@ def test_one_number_of_half_precision(csm, half):
 @pytest.mark.parametrize(
     ("a", "log", "sign"),
     [
-        ([], -np.inf, 0.0), ([-np.inf], -np.inf, 0.0), ([np.inf, 1.0], np.inf, 1.0), ([np.nan], np.nan, np.nan),
+        ([], -np.inf, 0.0),
+        ([-np.inf], -np.inf, 0.0),
+        ([np.inf, 1.0], np.inf, 1.0),
+        ([np.nan], np.nan, np.nan),
         ([1000.0, 1000.0], 1000 + np.log(4), 1.0),
     ],
 )

@@ -166,8 +166,10 @@ def test_random_combinations(csm, block):
             check_combination(csm, seed)
         except Exception as error:
             case = draw(seed)
-            error.add_note(f"combination {seed}: {case.x.dtype} logits of shape {case.x.shape}, axis {case.axis}, "
-                           f"target {case.target!r}, options {case.options}")
+            error.add_note(
+                f"combination {seed}: {case.x.dtype} logits of shape {case.x.shape}, axis {case.axis}, "
+                f"target {case.target!r}, options {case.options}"
+            )
             raise
 
 
@@ -185,8 +187,13 @@ def test_random_combinations_against_differences(csm, block):
             np.testing.assert_array_equal(gradient, 0)
             continue
         measured = gradient_by_differences(total, np.ascontiguousarray(case.x))
-        np.testing.assert_allclose(gradient, measured, rtol=1e-6, atol=1e-7 * (1 + size.max(initial=0)),
-                                   err_msg=f"combination {seed}: {case.options}")
+        np.testing.assert_allclose(
+            gradient,
+            measured,
+            rtol=1e-6,
+            atol=1e-7 * (1 + size.max(initial=0)),
+            err_msg=f"combination {seed}: {case.options}",
+        )
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -255,11 +262,24 @@ EVERYTHING = {
 
 
 @every_kind
-@pytest.mark.parametrize("neutral", [
-    {"weight": np.ones(5)}, {"sample_weight": np.ones(6)}, {"sample_weight": 1}, {"label_smoothing": 0},
-    {"z_loss": 0}, {"softcap": None}, {"temperature": np.ones(6)}, {"temperature": np.ones(())},
-    {"temperature": 1}, {"normalizer": 6.0}, {"normalizer": None}, {"ignore_index": None},
-], ids=str)
+@pytest.mark.parametrize(
+    "neutral",
+    [
+        {"weight": np.ones(5)},
+        {"sample_weight": np.ones(6)},
+        {"sample_weight": 1},
+        {"label_smoothing": 0},
+        {"z_loss": 0},
+        {"softcap": None},
+        {"temperature": np.ones(6)},
+        {"temperature": np.ones(())},
+        {"temperature": 1},
+        {"normalizer": 6.0},
+        {"normalizer": None},
+        {"ignore_index": None},
+    ],
+    ids=str,
+)
 def test_neutral_values(csm, kind, neutral):
     x, _, _ = batch()
     same_results(full(csm, x, targets(kind), **neutral), full(csm, x, targets(kind)))
@@ -292,8 +312,7 @@ def test_losses_scale_with_weights(csm, kind, factor):
         without_z = EVERYTHING | {"z_loss": 0}
         loss, gradient = full(csm, x, targets(kind), reduction="sum", **without_z)
         scaled = without_z | {"weight": factor * EVERYTHING["weight"]}
-        same_results(full(csm, x, targets(kind), reduction="sum", **scaled),
-                     (factor * loss, factor * gradient), 100.0)
+        same_results(full(csm, x, targets(kind), reduction="sum", **scaled), (factor * loss, factor * gradient), 100.0)
 
 
 def test_mean_divides_by_the_weights_of_labels(csm):
@@ -351,8 +370,7 @@ def test_padding(csm):
     rows, gradient = full(csm, hidden, (index, q), reduction="none", **options)
     np.testing.assert_array_equal(rows[[1, 4]], 0)
     np.testing.assert_array_equal(gradient[[1, 4]], 0)
-    same_results((rows[kept], gradient[kept]),
-                 full(csm, x[kept], (index[kept], q[kept]), reduction="none", **options))
+    same_results((rows[kept], gradient[kept]), full(csm, x[kept], (index[kept], q[kept]), reduction="none", **options))
     same(csm.cross_entropy(hidden, (index, q), **options), rows.sum() / 4)
 
 
@@ -366,8 +384,7 @@ def test_smoothing_to_the_full(csm):
 
 def test_softcap_bounds_the_logits(csm):
     x, labels, _ = batch()
-    same(csm.cross_entropy(1e6 * np.sign(x), labels, softcap=3.0),
-         csm.cross_entropy(3 * np.sign(x), labels))
+    same(csm.cross_entropy(1e6 * np.sign(x), labels, softcap=3.0), csm.cross_entropy(3 * np.sign(x), labels))
     loss, gradient = full(csm, x, labels, softcap=3.0, reduction="none")
     same(loss, csm.cross_entropy(3 * np.tanh(x / 3), labels, reduction="none"), 10.0)
     assert (abs(gradient) < abs(full(csm, 3 * np.tanh(x / 3), labels, reduction="none")[1])).all()
@@ -377,8 +394,11 @@ def test_softcap_bounds_the_logits(csm):
 def test_options_broadcast_to_the_rows(csm, kind):
     rng = np.random.default_rng(3)
     x = rng.normal(size=(2, 5, 3))
-    target = {"index": rng.integers(0, 5, (2, 3)), "soft": rng.random(x.shape),
-              "sparse": (rng.integers(0, 5, (2, 3, 2)), rng.random((2, 3, 2)))}[kind]
+    target = {
+        "index": rng.integers(0, 5, (2, 3)),
+        "soft": rng.random(x.shape),
+        "sparse": (rng.integers(0, 5, (2, 3, 2)), rng.random((2, 3, 2))),
+    }[kind]
     for shape in ((), (1,), (3,), (2, 1), (1, 3), (2, 3)):
         s, t = rng.normal(size=shape), rng.uniform(0.5, 2, shape)
         wide = {"sample_weight": np.broadcast_to(s, (2, 3)).copy(), "temperature": np.broadcast_to(t, (2, 3)).copy()}

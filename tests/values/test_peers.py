@@ -32,8 +32,13 @@ def test_masked_arrays_do_not_lose_their_mask(csm):
     for name in ("softmax", "log_softmax", "logsumexp", "softmax_entropy"):
         with pytest.raises(TypeError, match=r"where=~a\.mask"):
             getattr(csm, name)(a)
-    for name, others in {"cross_entropy": ([0],), "selective_log_softmax": ([0],), "softmax_jacobian": (),
-                         "softmax_vjp": (a,), "softmax_grad_hess": ([0],)}.items():
+    for name, others in {
+        "cross_entropy": ([0],),
+        "selective_log_softmax": ([0],),
+        "softmax_jacobian": (),
+        "softmax_vjp": (a,),
+        "softmax_grad_hess": ([0],),
+    }.items():
         with pytest.raises(TypeError, match="mask"):
             getattr(csm, name)(a, *others)
     np.testing.assert_array_equal(csm.softmax(a.data, where=~a.mask)[0, :2], csm.softmax(a.data[0, :2]))
@@ -59,8 +64,11 @@ def test_confident_float32(csm, margin, classes):
         exact = float(mp.log1p((classes - 1) * mp.exp(-margin)))
     assert margin != 17 or f"{exact:.1e}" == {2: "4.1e-08", 3: "8.3e-08"}[classes]
     one_hot = np.eye(classes)[:1]
-    values = [*(csm.cross_entropy(x, target) for target in ([0], one_hot, ([[0]], [[1.0]]))),
-              -csm.log_softmax(x)[0, 0], -csm.selective_log_softmax(x, [0])[0]]
+    values = [
+        *(csm.cross_entropy(x, target) for target in ([0], one_hot, ([[0]], [[1.0]]))),
+        -csm.log_softmax(x)[0, 0],
+        -csm.selective_log_softmax(x, [0])[0],
+    ]
     np.testing.assert_allclose(values, exact, rtol=4 * 2.0**-23)
     own = csm.cross_entropy(x, [0], return_grad=True)[1][0, 0]
     np.testing.assert_allclose(own, np.expm1(-exact), rtol=4 * 2.0**-23)
@@ -308,8 +316,9 @@ class TestSciPy:
         near(csm.logsumexp(logits(), axis, abs(b), True), special.logsumexp(logits(), axis, abs(b), True))
 
     def test_sign_of_nothing_negative(self, csm, special):
-        for found, expected in zip(csm.logsumexp(logits(), 1, return_sign=True),
-                                   special.logsumexp(logits(), 1, return_sign=True), strict=True):
+        for found, expected in zip(
+            csm.logsumexp(logits(), 1, return_sign=True), special.logsumexp(logits(), 1, return_sign=True), strict=True
+        ):
             near(found, expected)
 
 
@@ -340,8 +349,16 @@ class TestJax:
             rows = s * ((c * (lse[:, None] - u)).sum(-1) + 0.01 * lse**2)
             return rows.sum() / 3.0
 
-        options = {"weight": w, "sample_weight": s, "label_smoothing": 0.1, "z_loss": 0.01, "softcap": 20.0,
-                   "temperature": t, "normalizer": 3.0, "return_grad": True}
+        options = {
+            "weight": w,
+            "sample_weight": s,
+            "label_smoothing": 0.1,
+            "z_loss": 0.01,
+            "softcap": 20.0,
+            "temperature": t,
+            "normalizer": 3.0,
+            "return_grad": True,
+        }
         for target, dense in ((labels(), np.eye(CLASSES)[labels()]), (soft(), soft())):
             found = csm.cross_entropy(logits(), target, **options)
             expected = jax.value_and_grad(loss)(logits(), dense)
@@ -352,13 +369,17 @@ class TestJax:
 class TestOptax:
     def test_losses_of_optax(self, csm, optax):
         near(csm.cross_entropy(logits(), soft(), reduction="none"), optax.softmax_cross_entropy(logits(), soft()))
-        near(csm.cross_entropy(logits(), labels(), reduction="none"),
-             optax.softmax_cross_entropy_with_integer_labels(logits(), labels()))
+        near(
+            csm.cross_entropy(logits(), labels(), reduction="none"),
+            optax.softmax_cross_entropy_with_integer_labels(logits(), labels()),
+        )
 
     def test_smoothing(self, csm, optax):
         smoothed = optax.smooth_labels(np.eye(CLASSES)[labels()], 0.2)
-        near(csm.cross_entropy(logits(), labels(), label_smoothing=0.2, reduction="none"),
-             optax.softmax_cross_entropy(logits(), smoothed))
+        near(
+            csm.cross_entropy(logits(), labels(), label_smoothing=0.2, reduction="none"),
+            optax.softmax_cross_entropy(logits(), smoothed),
+        )
 
     def test_where_of_optax(self, csm, optax):
         """A loss of masked logits: -inf and a target of 0 outside."""

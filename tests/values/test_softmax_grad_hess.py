@@ -103,8 +103,9 @@ def test_hessian_of_one_hot_targets(csm, rule):
 @pytest.mark.parametrize("label_dtype", ["int8", "uint8", "int32", "uint64", "float32", "float64", ">i4"])
 def test_hessian_of_any_kind_of_labels(csm, label_dtype):
     raw, y = scores(25, 6), labels(25, 6)
-    for found, expected in zip(csm.softmax_grad_hess(raw, y.astype(label_dtype)), csm.softmax_grad_hess(raw, y),
-                               strict=True):
+    for found, expected in zip(
+        csm.softmax_grad_hess(raw, y.astype(label_dtype)), csm.softmax_grad_hess(raw, y), strict=True
+    ):
         np.testing.assert_array_equal(found, expected)
     same(csm.softmax_grad_hess(raw.tolist(), y.tolist()), csm.softmax_grad_hess(raw, y))
 

@@ -31,16 +31,32 @@ def tolerance(dtype):
 
 def test_tests_of_scipy_pass(tmp_path):
     pytest.importorskip("scipy.special.tests", reason="no tests of SciPy")
-    done = run_python("-m", "pytest", "-q", "-p", "scipy_tests", "-p", "no:cacheprovider", "--color=no", "--pyargs",
-                      "scipy.special.tests.test_logsumexp", timeout=300, cwd=tmp_path, SCIPY_ARRAY_API=None)
+    done = run_python(
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "scipy_tests",
+        "-p",
+        "no:cacheprovider",
+        "--color=no",
+        "--pyargs",
+        "scipy.special.tests.test_logsumexp",
+        timeout=300,
+        cwd=tmp_path,
+        SCIPY_ARRAY_API=None,
+    )
     assert done.returncode == 0, done.stdout
     assert int(re.search(r"(\d+) passed", done.stdout)[1]) >= 200
     assert re.search(r"'log_softmax': [1-9].*'logsumexp': [1-9]\d\d.*'softmax': [1-9]", done.stdout)
 
 
 def test_scipy_is_not_imported():
-    done = run_python("-c", "import sys; from csoftmax import special\n"
-                            "special.softmax([1j, 2]); print({'scipy', 'xgboost', 'lightgbm'} & set(sys.modules))")
+    done = run_python(
+        "-c",
+        "import sys; from csoftmax import special\n"
+        "special.softmax([1j, 2]); print({'scipy', 'xgboost', 'lightgbm'} & set(sys.modules))",
+    )
     assert done.stdout == "set()\n", done.stderr
 
 
@@ -73,8 +89,18 @@ def test_dtype_of_two_arrays_is_that_of_scipy(a, b):
     np.testing.assert_allclose(special.logsumexp(x, b=y), expected, rtol=tolerance(np.float16))
 
 
-@pytest.mark.parametrize("a, b", [(2.0, np.ones(3, "f")), (2, np.ones(3, "f")), (np.ones(3, "f"), 2.0), (2.0, 3),
-                                  (np.ones(3, "f"), 2j), (2j, np.ones(3, "f")), ([1, 2], np.float32(2))])
+@pytest.mark.parametrize(
+    "a, b",
+    [
+        (2.0, np.ones(3, "f")),
+        (2, np.ones(3, "f")),
+        (np.ones(3, "f"), 2.0),
+        (2.0, 3),
+        (np.ones(3, "f"), 2j),
+        (2j, np.ones(3, "f")),
+        ([1, 2], np.float32(2)),
+    ],
+)
 def test_numbers_of_python_leave_the_dtype(a, b):
     scipy_special = pytest.importorskip("scipy.special")
     ours, expected = special.logsumexp(a, b=b), scipy_special.logsumexp(a, b=b)
@@ -119,10 +145,16 @@ def test_formulas_keep_their_digits(row, dtype):
             assert abs(as_mpmath(one) - q) <= 100 * eps * abs(q)
 
 
-@pytest.mark.parametrize("a, b", [
-    ([-900.0, 900.0], [1e300, 1e-300]), ([900.0, -900.0], [1e-300, 1e300]), ([700.0, -700.0], [1e-304, 1e304]),
-    ([1000.0, 1000.0], [1.0, -1.0]), ([0.5, 2.0], [-1j, 1 + 1j]),
-])
+@pytest.mark.parametrize(
+    "a, b",
+    [
+        ([-900.0, 900.0], [1e300, 1e-300]),
+        ([900.0, -900.0], [1e-300, 1e300]),
+        ([700.0, -700.0], [1e-304, 1e304]),
+        ([1000.0, 1000.0], [1.0, -1.0]),
+        ([0.5, 2.0], [-1j, 1 + 1j]),
+    ],
+)
 def test_factors_of_any_size(a, b):
     a, b = np.array(a, complex), np.array(b, complex)
     log, sign = special.logsumexp(a, b=b, return_sign=True)

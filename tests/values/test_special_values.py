@@ -252,11 +252,7 @@ def test_zero_dimensions_are_one_class(csm, dtype):
             assert csm.log_softmax(x, axis=axis) == 0.0
             assert csm.logsumexp(x, axis=axis) == 3.5
         assert csm.softmax(x).dtype == csm.logsumexp(x).dtype == dtype
-    assert (
-        np.isnan(csm.softmax(dtype(NAN)))
-        and np.isnan(csm.softmax(dtype(INF)))
-        and np.isnan(csm.softmax(-INF))
-    )
+    assert np.isnan(csm.softmax(dtype(NAN))) and np.isnan(csm.softmax(dtype(INF))) and np.isnan(csm.softmax(-INF))
     assert csm.logsumexp(dtype(INF)) == INF and csm.logsumexp(dtype(-INF)) == -INF
     np.testing.assert_array_equal(csm.softmax_jacobian(dtype(1.0)), [[0.0]])
     assert csm.softmax_vjp(dtype(1.0), dtype(2.0)) == 0.0
@@ -350,9 +346,7 @@ def test_extreme_temperatures_of_the_loss(csm, dtype, temperature):
         x[1, 1:] = -INF
         x[2, 0] = 100.0
         labels = np.array([0, 0, 0, n - 1, 1, -100])
-        loss, gradient = csm.cross_entropy(
-            x, labels, temperature=temperature, reduction="none", return_grad=True
-        )
+        loss, gradient = csm.cross_entropy(x, labels, temperature=temperature, reduction="none", return_grad=True)
         expected = reference.cross_entropy(np.float64(x).tolist(), labels.tolist(), temperature, "none")
         same(loss, expected[0])
         same(gradient, expected[1])
@@ -435,9 +429,7 @@ def test_probability_loss_with_special_values(csm, dtype, n):
     t[4, 1] = NAN
     loss, gradient = csm.cross_entropy(x, t, reduction="none", return_grad=True)
     assert np.isnan(loss).tolist() == [False, True, True, True, True, False]
-    assert (
-        np.isnan(gradient[1:4]).all() and np.isnan(gradient[4]).any() and np.isfinite(gradient[[0, 5]]).all()
-    )
+    assert np.isnan(gradient[1:4]).all() and np.isnan(gradient[4]).any() and np.isfinite(gradient[[0, 5]]).all()
 
 
 @every_side
@@ -454,9 +446,7 @@ def test_ignored_rows_are_never_read(csm, dtype, n):
             in_place = view.copy()
             loss_too, gradient_too = csm.cross_entropy(in_place, labels, out=in_place, **options)
             assert gradient_too is in_place
-            expected = reference.cross_entropy(
-                np.float64(x[kept]).tolist(), labels[kept].tolist(), 1.0, reduction
-            )
+            expected = reference.cross_entropy(np.float64(x[kept]).tolist(), labels[kept].tolist(), 1.0, reduction)
             for some_loss, some_gradient in [(loss, gradient), (loss_too, gradient_too)]:
                 rows = np.moveaxis(some_gradient, axis, 1)
                 np.testing.assert_array_equal(rows[~kept], 0.0)

@@ -211,11 +211,15 @@ def test_derivative_of_linear_cross_entropy(reduction):
     assert gradcheck(function, layer())
 
 
-@pytest.mark.parametrize("function", [
-    lambda x: ct.kl_divergence(numbers(ROWS, CLASSES, seed=1), x),
-    lambda x: ct.linear_cross_entropy(x, numbers(4, CLASSES), torch.arange(ROWS) % 4),
-    lambda x: ct.cross_entropy(x * 1, LABELS, inplace_backward=True),
-], ids=["kl_divergence", "linear_cross_entropy", "in place"])
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: ct.kl_divergence(numbers(ROWS, CLASSES, seed=1), x),
+        lambda x: ct.linear_cross_entropy(x, numbers(4, CLASSES), torch.arange(ROWS) % 4),
+        lambda x: ct.cross_entropy(x * 1, LABELS, inplace_backward=True),
+    ],
+    ids=["kl_divergence", "linear_cross_entropy", "in place"],
+)
 def test_a_second_derivative_that_is_not_there_is_an_error(function):
     x = logits()
     (gradient,) = torch.autograd.grad(function(x), x, create_graph=True)
@@ -223,11 +227,15 @@ def test_a_second_derivative_that_is_not_there_is_an_error(function):
         gradient.sum().backward()
 
 
-@pytest.mark.parametrize("function", [
-    lambda x: ct.cross_entropy(x, LABELS),
-    lambda x: ct.kl_divergence(numbers(ROWS, CLASSES, seed=1), x),
-    lambda x: ct.log_softmax(ct.softmax(x))[0, 0],
-], ids=["cross_entropy", "kl_divergence", "maps"])
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: ct.cross_entropy(x, LABELS),
+        lambda x: ct.kl_divergence(numbers(ROWS, CLASSES, seed=1), x),
+        lambda x: ct.log_softmax(ct.softmax(x))[0, 0],
+    ],
+    ids=["cross_entropy", "kl_divergence", "maps"],
+)
 def test_gradient_by_transform(function):
     x = logits()
     expected = torch.autograd.grad(function(x), x)[0]

@@ -13,7 +13,10 @@ TARGETS = {
     "pairs": (np.array([[0, 1], [2, 1]]), np.array([[0.75, 0.25], [0.5, 0.5]])),
 }
 OPTIONS = {
-    "plain": {}, "smoothing": {"label_smoothing": 0.2}, "z": {"z_loss": 0.01}, "temperature": {"temperature": 2.0},
+    "plain": {},
+    "smoothing": {"label_smoothing": 0.2},
+    "z": {"z_loss": 0.01},
+    "temperature": {"temperature": 2.0},
 }
 
 
@@ -67,11 +70,14 @@ def test_the_case_of_two_rows(csm):
         np.testing.assert_allclose(gradient, [[-1 / 6, 1 / 12, 1 / 12], [1 / 4, -1 / 2, 1 / 4]], rtol=1e-6)
 
 
-@pytest.mark.parametrize("target", [
-    np.array([0, 1]),
-    np.eye(3)[[0, 1]],
-    (np.array([[0, 2], [1, 2]]), np.array([[1.0, 0.0], [1.0, 0.0]])),
-])
+@pytest.mark.parametrize(
+    "target",
+    [
+        np.array([0, 1]),
+        np.eye(3)[[0, 1]],
+        (np.array([[0, 2], [1, 2]]), np.array([[1.0, 0.0], [1.0, 0.0]])),
+    ],
+)
 def test_an_infinite_weight_counts_only_where_its_class_does(csm, dtype, target):
     x, t = np.zeros((2, 3), dtype), as_dtype(target, dtype)
     loss, gradient = csm.cross_entropy(x, t, weight=[1.0, 1.0, np.inf], return_grad=True)

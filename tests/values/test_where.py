@@ -40,9 +40,7 @@ def test_maps_under_a_mask(csm, name, axis, dtype, order):
 
 
 @every_function
-@pytest.mark.parametrize(
-    "shape", [(), (4,), (1,), (5, 1), (5, 4), (3, 1, 1), (3, 1, 4), (1, 5, 1), (3, 5, 4)], ids=str
-)
+@pytest.mark.parametrize("shape", [(), (4,), (1,), (5, 1), (5, 4), (3, 1, 1), (3, 1, 4), (1, 5, 1), (3, 5, 4)], ids=str)
 def test_where_broadcasts(csm, name, shape):
     x = logits(3, 5, 4)
     for where in (mask(*shape), np.ones(shape, bool), np.zeros(shape, bool)):

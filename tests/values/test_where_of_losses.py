@@ -95,7 +95,9 @@ def test_nothing_leaks_into_a_loss(csm, kind, name, hidden):
 def test_a_target_outside_is_infinite(csm, options):
     x, where = np.array([[1.0, 2.0, 3.0], [0.5, 0.25, 0.0]]), np.array([[True, False, True], [True, True, False]])
     for target in (
-        np.array([1, 0]), np.array([[0, 0.5, 0.5], [1, 0, 0]]), (np.array([[1, 0], [0, 1]]), np.ones((2, 2)))
+        np.array([1, 0]),
+        np.array([[0, 0.5, 0.5], [1, 0, 0]]),
+        (np.array([[1, 0], [0, 1]]), np.ones((2, 2))),
     ):
         loss, gradient = csm.cross_entropy(x, target, where=where, reduction="none", return_grad=True, **options)
         assert loss[0] == np.inf and np.isfinite(loss[1])
@@ -184,7 +186,8 @@ def test_linear_cross_entropy_under_a_mask(csm, kind, shape):
     full = np.broadcast_to(where, (2, 5, 6))
     labels = np.where(full.any(axis=-1), full.argmax(axis=-1), -100)
     target = {
-        "index": labels, "probabilities": np.where(full, rng.random((2, 5, 6)), 0),
+        "index": labels,
+        "probabilities": np.where(full, rng.random((2, 5, 6)), 0),
         "sparse": (np.stack([labels, labels], axis=-1), rng.random((2, 5, 2))),
     }[kind]
     options = {"label_smoothing": 0.1, "reduction": "none", "return_grad": True}

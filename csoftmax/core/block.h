@@ -15,14 +15,15 @@
 
 #include <stdint.h>
 
-struct csm_place;
+/* The phases of a row that threads share. Each thread calls the kernel once for each phase, and waits for the others in
+   between. In a phase, the passes of the other phases go through no vectors. */
+typedef enum { CSM_FIND_MAX, CSM_GATHER_LABELS, CSM_ADD_EXP, CSM_APPLY, CSM_PATCH, CSM_PHASES } csm_phase;
 
-/* Threads that share one row at a time: each walks through some parts of it, and what they learn meets here. */
+/* Threads that share one row at a time: each goes through some segments of it, and what a phase finds is exchanged. */
 typedef struct {
     int threads, me;            /* how many, and which of them calls                                       */
-    void (*meet)(struct csm_place *);       /* returns when all have called it with                        */
-    struct csm_place *place;
-    double *exchange;           /* CSM_EXCHANGE doubles for each thread and each part                      */
+    csm_phase phase;
+    double *exchange;           /* CSM_EXCHANGE doubles for each thread and each segment                   */
 } csm_team;
 
 /* How a kernel treats memory, and what else it does by the size of the block; see regime.c. */

@@ -32,8 +32,18 @@ static double focal_least(const csm_call *c)
     return c->focal_gamma != 0 ? ldexp(1, (int)(-1080 / (c->focal_gamma + 1)) - 1) : 0;
 }
 
+/* A thread's part in a row that threads share. */
+static void run_phases(csm_kernel *kernel, const csm_block *b, csm_team *team, csm_place *place)
+{
+    for (team->phase = CSM_FIND_MAX; team->phase < CSM_PHASES; team->phase++) {
+        kernel(b);
+        csm_meet(place);
+    }
+}
+
 /* Rows [first, first + rows) of the plan, which lie on one run of the last axis of rows. */
-static void compute_block(const plan *p, ptrdiff_t first, ptrdiff_t rows, char *scratch, const csm_team *team)
+static void compute_block(const plan *p, ptrdiff_t first, ptrdiff_t rows, char *scratch, csm_team *team,
+                          csm_place *place)
 {
     const csm_call *c = p->call;
     const row_data *g = &p->per_row;
@@ -74,7 +84,11 @@ static void compute_block(const plan *p, ptrdiff_t first, ptrdiff_t rows, char *
         .focal_gamma = c->focal_gamma, .focal_least = focal_least(c),
     };
     const ptrdiff_t thread_rows = p->stage_bytes ? rows : ceil_div(p->end - p->begin, p->threads);
-    csm_choose_kernel(&block, p->table, c->op, p->layout, p->count, thread_rows)(&block);
+    csm_kernel *const kernel = csm_choose_kernel(&block, p->table, c->op, p->layout, p->count, thread_rows);
+    if (team)
+        run_phases(kernel, &block, team, place);
+    else
+        kernel(&block);
     if (c->op == CSM_LOGSUMEXP_B && (!team || team->me == 0))
         csm_settle_sums(&block, c->dtype, p->layout);
     csm_stage_out(p, scratch, array, at, results, first, within, rows);
@@ -90,7 +104,7 @@ static void compute_chunk(void *job, ptrdiff_t i, int me)
         ptrdiff_t rows = row < p->run ? p->run - row : p->run - row % p->run;
         rows = rows < end - row ? rows : end - row;
         rows = rows < p->stage_rows ? rows : p->stage_rows;
-        compute_block(p, row, rows, p->scratch ? p->scratch + me * p->stage_bytes : NULL, NULL);
+        compute_block(p, row, rows, p->scratch ? p->scratch + me * p->stage_bytes : NULL, NULL, NULL);
         row += rows;
     }
 }
@@ -115,9 +129,9 @@ static int shares_rows(const plan *p)
 static void compute_together(void *job, csm_place *place, int me, int threads)
 {
     const plan *p = job;
-    const csm_team team = {threads, me, csm_meet, place, (double *)p->scratch};
+    csm_team team = {.threads = threads, .me = me, .exchange = (double *)p->scratch};
     for (ptrdiff_t row = p->begin; row < p->end; row++)
-        compute_block(p, row, 1, NULL, &team);
+        compute_block(p, row, 1, NULL, &team, place);
 }
 
 /* w/(T D), w a power of two, and in *rest what its rounding loses. Finite. */

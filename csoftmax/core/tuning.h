@@ -62,7 +62,7 @@ enum { FEW_SQUARE = 4 };
 
 /* Long rows. Vectors of a segment: a row is summed by segments, however many threads walk through them, so that its
    bits stay the same. Doubles that a thread, or a segment, exchanges. */
-enum { CSM_SEGMENT = 4096, CSM_EXCHANGE = 64 };
+enum { CSM_SEGMENT = 4096, CSM_EXCHANGE = 128 };
 
 /* Staging. Bytes of scratch that a thread stages rows in: they stay in the first-level cache, unless one row is more.
    Rows that lie side by side are staged in groups unless a group of a few takes more than MOST_STAGE_BYTES. A class of

@@ -60,6 +60,7 @@ CSM_INLINE void store_loss(tile t, acc loss)
 /* What a loss knows of rows: of their labels sum of c (m - x)/T, sum of c, and the logit of the last; the scale of the
    gradient, and by what power of two its exponentials are too large. */
 typedef struct { acc sum_c_gap, labels, scale; target_logit label; vec excess; } loss_job;
+_Static_assert(sizeof(loss_job) <= (CSM_EXCHANGE - 1) * sizeof(double), "a loss_job is kept between phases");
 
 CSM_INLINE void count_label(tile t, vec m, const target_logit *l, loss_job *j)
 {
@@ -159,11 +160,11 @@ CSM_INLINE void loss_body(tile t, pass_opts o)
     affine y[TILE_VECTORS];
     scatter_value own[TILE_VECTORS];
     EACH_ROW_VECTOR(u, t) j[u] = (loss_job){a_zero(), a_zero(), a_zero(), {t.max[u], t.max[u], t.max[u]}, v_set(0)};
-    for (ptrdiff_t slot = 0; b->label && slot < b->slots; slot++) {     /* before y, which may be x, is written */
+    for (ptrdiff_t slot = 0; b->label && slot < b->slots && !is_past(t, CSM_GATHER_LABELS); slot++) {
         gather_slot(t, slot, l);
         EACH_ROW_VECTOR(u, t) count_label(t, t.max[u], &l[u], &j[u]);
     }
-    meet(t);
+    carry(t, j, sizeof *j);
     EACH_ROW_VECTOR(u, t) {
         vec upscale;
         j[u].scale = scales_of(row_vector_of(t, u), &upscale);
@@ -182,7 +183,6 @@ CSM_INLINE void loss_body(tile t, pass_opts o)
         y[u] = affine_of(row_vector_of(t, u), per_e[u], v_sub(v_set(0), a_round(j[u].scale)), o);
     }
     scale_pass(t, y, o);
-    meet(t);
     if (has_one_label(b, o)) {
         EACH_ROW_VECTOR(u, t) {
             const acc rest = lowered(rest_without(t, &a[u], j[u].label.logit, &s[u]), &j[u], b, o);

@@ -172,7 +172,7 @@ CSM_INLINE void exp_pass(tile t, const shift *s, sums *sum, pass_opts o)
         return;
     }
     const int alone = t.rows == 1;
-    const vector_range own = own_range(t);
+    const vector_range own = own_range(t, CSM_ADD_EXP);
     const ptrdiff_t own_segments = t.mode.single ? 1 : (own.end - own.begin + CSM_SEGMENT - 1) / CSM_SEGMENT;
     const ptrdiff_t segments = alone ? own_segments : t.rows;
     real count[V_LANES] = {0}, c[V_LANES], base[V_LANES], plain[V_LANES], floor[V_LANES], lowest[V_LANES], m[V_LANES];

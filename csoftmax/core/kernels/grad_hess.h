@@ -104,7 +104,7 @@ CSM_INLINE void clear_ignored(tile t)
             continue;
         if (t.mode.by_rows)
             is_valid[0] = v_set(0);
-        for_each_vector(t, &p, own_range(t), clear_step, is_valid, (pass_opts){0});
+        for_each_vector(t, &p, own_range(t, CSM_APPLY), clear_step, is_valid, (pass_opts){0});
     }
 }
 
@@ -118,9 +118,9 @@ CSM_INLINE void hessian_body(tile t, pass_opts o)
     row_stats a[TILE_VECTORS];
     hessian_job j[TILE_VECTORS];
     scatter_value g[TILE_VECTORS], h[TILE_VECTORS];
-    if (!o.dense)
+    if (!o.dense && !is_past(t, CSM_GATHER_LABELS))
         gather_slot(t, 0, l);
-    meet(t);
+    carry(t, l, sizeof *l);
     EACH_ROW_VECTOR(u, t) {
         vec upscale;
         weight[u] = scales_of(row_vector_of(t, u), &upscale);
@@ -138,7 +138,6 @@ CSM_INLINE void hessian_body(tile t, pass_opts o)
         h[u] = (scatter_value){l[u].label, v_max(j[u].floor, others)};
     }
     for_each_cursor(t, hessian_step, j, FIELDS(hessian_job), o);
-    meet(t);
     if (!o.dense) {
         scatter_targets(t, 0, b->y, b->ys, g, (pass_opts){0});
         if (b->residual)

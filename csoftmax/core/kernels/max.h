@@ -20,15 +20,13 @@ CSM_INLINE void max_step(tile t, const cursor *p, ptrdiff_t i, int count, int wh
     EACH(u, count) m[u] = v_max(logits_at(t, p, i, u, whole, o), m[u]);
 }
 
-/* The largest of what the threads of a team found, in all lanes. */
+/* The largest of what the threads of a team have found, in all lanes. */
 CSM_INLINE vec team_max(tile t, vec m)
 {
     const csm_team *team = team_of(t);
-    if (!team)
-        return m;
-    team->exchange[team->me * CSM_EXCHANGE] = v_first(m);
-    team->meet(team->place);
-    for (int i = 0; i < team->threads; i++)
+    if (team && team->phase == CSM_FIND_MAX)
+        team->exchange[team->me * CSM_EXCHANGE] = v_first(m);
+    for (int i = 0; is_past(t, CSM_FIND_MAX) && i < team->threads; i++)
         m = v_max(v_set((real)team->exchange[i * CSM_EXCHANGE]), m);
     return m;
 }
@@ -42,7 +40,7 @@ CSM_INLINE void max_in(tile t, vec *max, pass_opts o)
             continue;
         const cursor p = cursor_of(t, r);
         vec m[4] = {none, none, none, none};
-        for_each_vector(t, &p, own_range(t), max_step, m, o);
+        for_each_vector(t, &p, own_range(t, CSM_FIND_MAX), max_step, m, o);
         if (t.mode.by_rows)
             m[0] = team_max(t, v_hmax(v_max(v_max(m[0], m[1]), v_max(m[2], m[3]))));
         EACH(u, t.mode.width) max[u] = m[u];

@@ -9,11 +9,14 @@ typedef struct { ptrdiff_t begin, end; } vector_range;
 
 CSM_INLINE ptrdiff_t segments_of(tile t) { return (t.count + CSM_SEGMENT - 1) / CSM_SEGMENT; }
 
-/* The vectors of the calling thread: all, or its segments of a row that a team shares. */
-CSM_INLINE vector_range own_range(tile t)
+/* The vectors that the calling thread goes through in a phase: all; of a row that a team shares its segments, or none
+   in another phase. */
+CSM_INLINE vector_range own_range(tile t, csm_phase phase)
 {
     const csm_team *team = team_of(t);
     vector_range v = {0, t.count};
+    if (team && team->phase != phase)
+        return (vector_range){0, 0};
     if (team) {
         v.begin = segments_of(t) * team->me / team->threads * CSM_SEGMENT;
         v.end = segments_of(t) * (team->me + 1) / team->threads * CSM_SEGMENT;
@@ -81,7 +84,7 @@ CSM_INLINE void for_each_cursor(tile t, vector_step *step, const void *per_row, 
     real lane[MOST_FIELDS][V_LANES];
     if (!t.mode.by_rows || t.mode.single) {
         const cursor p = cursor_of(t, 0);
-        for_each_vector(t, &p, own_range(t), step, (void *)per_row, o);
+        for_each_vector(t, &p, own_range(t, CSM_APPLY), step, (void *)per_row, o);
         return;
     }
     for (int f = 0; f < fields; f++)
@@ -91,7 +94,7 @@ CSM_INLINE void for_each_cursor(tile t, vector_step *step, const void *per_row, 
         vec of_row[MOST_FIELDS];
         for (int f = 0; f < fields; f++)
             of_row[f] = v_set(lane[f][r]);
-        for_each_vector(at_cursor(t, r), &p, own_range(t), step, of_row, o);
+        for_each_vector(at_cursor(t, r), &p, own_range(t, CSM_APPLY), step, of_row, o);
     }
 }
 

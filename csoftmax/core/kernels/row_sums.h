@@ -27,7 +27,7 @@ CSM_INLINE sums sums_together(const sums *a, const sums *b)
 
 _Static_assert(3 * ACC_SIZE + V_LANES <= CSM_EXCHANGE, "the sums of a part fit their place");
 
-/* The sums of the segments of a row that a team shares: each thread gives those of its own, and each adds all of them
+/* The sums of the segments of a row that a team shares: each thread gives those of its own, and later adds all of them
    in order. */
 CSM_INLINE double *exchange_of_segment(const csm_team *team, ptrdiff_t part)
 {
@@ -49,8 +49,7 @@ CSM_INLINE void give_segment(tile t, ptrdiff_t part, const sums *s)
 CSM_INLINE sums team_sums(tile t)
 {
     sums all = sums_of_nothing();
-    t.b->team->meet(t.b->team->place);
-    for (ptrdiff_t part = 0; part < segments_of(t); part++) {
+    for (ptrdiff_t part = 0; is_past(t, CSM_ADD_EXP) && part < segments_of(t); part++) {
         const double *from = exchange_of_segment(t.b->team, part);
         real count[V_LANES];
         for (int i = 0; i < V_LANES; i++)

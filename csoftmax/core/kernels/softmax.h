@@ -107,7 +107,7 @@ CSM_INLINE void log_softmax_pass(tile t, const logarithm *j, int any_tiny)
 CSM_INLINE void stream_log_softmax(tile t, const logarithm *j)
 {
     const cursor p = cursor_of(t, 0);
-    const vector_range own = own_range(t);
+    const vector_range own = own_range(t, CSM_APPLY);
     const ptrdiff_t end = own.end < t.count ? own.end * V_LANES : t.b->n, left = end - own.begin * V_LANES;
     ptrdiff_t i = own.begin * V_LANES, head = misaligned(p.y + i, V_LANES);
     head = head < left ? head : left;
@@ -140,7 +140,7 @@ CSM_INLINE void logsumexp_body(tile t)
         if (RARELY(a[u].any_tiny))
             r = a_result(a_add(a[u].tiny, r));
         mask infinite = v_eq(v_abs(m), v_set(INFINITY));
-        if (m_any(infinite)) {
+        if (m_any(infinite) && leads(t)) {
             mask clean = v_eq(nan_pass(part), v_set(0));
             r = v_select(infinite, v_select(clean, m, v_set(NAN)), r);
         }

@@ -82,6 +82,20 @@ CSM_INLINE void gather_slot(tile t, ptrdiff_t slot, target_logit *l)
         gather_targets(t.b, t.row, t.rows, t.mode.by_rows, slot, l);
 }
 
+/* What is found of the logits of labels, which the exponentials may replace, as y may be x: in a row that a team shares
+   it is kept for the phases after that. */
+CSM_INLINE void carry(tile t, void *found, size_t size)
+{
+    const csm_team *team = team_of(t);
+    if (!team)
+        return;
+    double *const kept = team->exchange + team->me * CSM_EXCHANGE + 1;      /* behind its max */
+    if (is_past(t, CSM_GATHER_LABELS))
+        memcpy(found, kept, size);
+    else
+        memcpy(kept, found, size);
+}
+
 /* What an array gets at the labels of a slot. */
 typedef struct { vec label, v; } scatter_value;
 

@@ -137,15 +137,9 @@ CSM_INLINE ptrdiff_t misaligned(const elem *y, ptrdiff_t unit)
 /* The threads that share the only row of a block; NULL: the caller is alone. */
 CSM_INLINE const csm_team *team_of(tile t) { return t.mode.by_rows && !t.mode.single ? t.b->team : NULL; }
 
-/* Waits for the others of a team. */
-CSM_INLINE void meet(tile t)
-{
-    const csm_team *team = team_of(t);
-    if (team)
-        team->meet(team->place);
-}
+CSM_INLINE int is_past(tile t, csm_phase phase) { return team_of(t) && team_of(t)->phase > phase; }
 
 /* Whether the caller writes what there is one of in a row. */
-CSM_INLINE int leads(tile t) { return !team_of(t) || team_of(t)->me == 0; }
+CSM_INLINE int leads(tile t) { return !team_of(t) || (team_of(t)->me == 0 && team_of(t)->phase == CSM_PATCH); }
 
 #endif

@@ -36,7 +36,6 @@ FLAGS_IF_KNOWN = ["-mtune=skylake", "-falign-functions=64"]
 # clang-cl hands on to clang what is one of its flags.
 FLAGS_OF_CLANG_CL = ["/std:c11", "/O2", *(f"/clang:{flag}" for flag in FLAGS if flag.startswith("-f"))]
 
-
 DEBUG = os.environ.get("CSOFTMAX_DEBUG", "0") != "0"
 THREADS = os.environ.get("CSOFTMAX_THREADS", "1")
 if THREADS not in ("0", "1"):

@@ -72,8 +72,9 @@ enum { STAGE_BYTES = 32 * 1024, MOST_STAGE_BYTES = 4 << 20, MOST_CLASS_BYTES = 6
 /* Adjacent bytes of rows side by side that make staging them in groups worth it. */
 enum { LEAST_BESIDE = 16 };
 
-/* A matrix in the other memory order is transposed by blocks of so many lines and numbers (docs/notes/staging.md). */
-enum { BLOCK_LINES = 64, BLOCK_COUNT = 16 };
+/* A matrix in the other memory order is transposed by blocks of so many lines and numbers; bytes between lines that are
+   written from which on those of the next block are fetched (docs/notes/staging.md). */
+enum { BLOCK_LINES = 64, BLOCK_COUNT = 16, FAR_LINES = 1024 };
 
 /* Numbers that are gathered, converted or checked at a time; bytes ahead that are prefetched while numbers move. */
 enum { CONVERTED_AT_ONCE = 128, MOVE_AHEAD = 1024 };

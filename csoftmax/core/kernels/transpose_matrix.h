@@ -20,13 +20,23 @@ CSM_INLINE void transpose_square(elem *to, ptrdiff_t ts, const elem *from, ptrdi
             store_part(to + j * ts, v[j], rows);
 }
 
-/* Rows of n numbers, fs apart, to n rows ts apart: to[j ts + i] = from[i fs + j]. */
+CSM_INLINE void fetch_lines(const elem *to, ptrdiff_t ts)
+{
+    for (int j = 0; j < V_LANES; j++)
+        __builtin_prefetch(to + j * ts, 1);
+}
+
+/* Rows of n numbers, fs apart, to n rows ts apart: to[j ts + i] = from[i fs + j]. Where the lines that are written lie
+   far apart, which the CPU does not foresee, those of the next block are fetched (docs/notes/staging.md). */
 static void transpose(void *to, ptrdiff_t ts, const void *from, ptrdiff_t fs, ptrdiff_t rows, ptrdiff_t n)
 {
+    const int fetches = n == BLOCK_COUNT && ts >= FAR_LINES / (ptrdiff_t)sizeof(elem);
     for (ptrdiff_t i = 0; i < rows; i += V_LANES)
         for (ptrdiff_t j = 0; j < n; j += V_LANES) {
             elem *const t = (elem *)to + j * ts + i;
             const elem *const f = (const elem *)from + i * fs + j;
+            if (fetches)
+                fetch_lines(t + BLOCK_COUNT * ts, ts);
             if (rows - i >= V_LANES && n - j >= V_LANES)
                 transpose_square(t, ts, f, fs, V_LANES, V_LANES);
             else

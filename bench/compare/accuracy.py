@@ -182,7 +182,7 @@ def version(peer):
 
 
 def margin_rows(peers):
-    """By the margin m: the loss of logits (m, 0, 0), and the worst error of a loss in ULP, of 30 rows of ten classes."""
+    """By margin m: the loss of logits (m, 0, 0), and the worst error in ULP of the losses of 30 rows of ten classes."""
     others = np.random.default_rng(1).normal(size=(30, 9)).astype(np.float32)
     for margin in range(101):
         x = np.array([[margin, 0, 0]], np.float32)

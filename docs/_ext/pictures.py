@@ -4,17 +4,19 @@ GitHub shows nothing there. `PICTURES` names the functions that draw; the docstr
 """
 
 import csv
-import os
 import re
 import sys
 from pathlib import Path
 
-os.environ.setdefault("MPLBACKEND", "Agg")
+import matplotlib
+import matplotlib.pyplot as plt
+
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "bench" / "compare"))
 
-import matplotlib.pyplot as plt
-import report
+import report  # noqa: E402
+
+matplotlib.use("Agg")
 
 FOLDER = "generated/pictures"
 MARGINS = ROOT / "docs" / "accuracy" / "margins.csv"

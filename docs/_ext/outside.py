@@ -1,4 +1,4 @@
-"""Files outside docs/ that pages link to: Markdown becomes a page of the site, anything else is offered for download.
+"""Links of the site: files outside docs/ that are linked to become pages, if Markdown, or are offered for download.
 
 The links in the pages are those that GitHub needs. They are rewritten as a page is read, and never in the sources.
 """
@@ -71,7 +71,13 @@ def depend(app, docname, *_):
         app.env.note_dependency(str(FRONT), docname=docname)
 
 
+def link_pages(app, what, name, obj, options, lines):
+    """Docstrings name pages as files, docs/derivation.md: on the site these are links."""
+    lines[:] = [re.sub(r"\bdocs/(\w+)\.md", r":doc:`/\1`", line) for line in lines]
+
+
 def setup(app):
+    app.connect("autodoc-process-docstring", link_pages)
     app.connect("builder-inited", copy)
     app.connect("source-read", read)
     app.connect("source-read", depend)

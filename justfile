@@ -49,6 +49,10 @@ compare-baseline folder="build/baseline":
 bench *arguments:
     {{python}} bench/compare/run.py {{arguments}}
 
+# The documentation site, in build/site (needs the [docs] extra)
+docs:
+    {{python}} -m sphinx -W --keep-going -b html docs build/site
+
 # Which lines of the Python modules the tests reach (needs coverage)
 coverage:
     {{python}} -m coverage run --source csoftmax -m pytest

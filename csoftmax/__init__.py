@@ -54,3 +54,7 @@ __all__ = [
     "softmax_jvp",
     "softmax_vjp",
 ]
+
+for _name in __all__:
+    globals()[_name].__module__ = "csoftmax"  # the module that people import it from, not the one that holds its code
+del _name

@@ -1,10 +1,16 @@
-"""How right csoftmax and its peers are in float32, as a Markdown table: `python bench/compare/accuracy.py`.
+"""How right csoftmax and its peers are in float32.
+
+    python bench/compare/accuracy.py                   prints a Markdown table
+    python bench/compare/accuracy.py --margins FILE    writes losses by margin as CSV, such as docs/accuracy/margins.csv
 
 A peer that is not installed is left out.
 """
 
+import argparse
+import csv
 import importlib
 import os
+from pathlib import Path
 
 import numpy as np
 
@@ -175,8 +181,40 @@ def version(peer):
     return importlib.import_module(peer.library.partition(".")[0]).__version__
 
 
+def margin_rows(peers):
+    """By margin m: the loss of logits (m, 0, 0), and the worst error in ULP of the losses of 30 rows of ten classes."""
+    others = np.random.default_rng(1).normal(size=(30, 9)).astype(np.float32)
+    for margin in range(101):
+        x = np.array([[margin, 0, 0]], np.float32)
+        losses = [peer.loss_and_gradient(x.copy(), 0)[0] for peer in peers]
+        yield "loss", margin, f"{np.log1p(2 * np.exp(-margin)):.5g}", *(f"{loss:.5g}" for loss in losses)
+    for margin in range(101):
+        targets = others.max(axis=1, keepdims=True) + np.float32(margin)
+        exact = np.log1p(np.exp(others.astype(np.float64) - targets).sum(axis=1))
+        rows = np.hstack([targets, others])[:, None]
+        losses = [np.array([peer.loss_and_gradient(x.copy(), 0)[0] for x in rows]) for peer in peers]
+        yield "error", margin, "", *(f"{worst_ulp(loss, exact):.3g}" for loss in losses)
+
+
+def write_margins(peers, path):
+    with path.open("w", newline="") as file:
+        out = csv.writer(file, lineterminator="\n")
+        out.writerow(["what", "margin", "exact", *(f"{peer.name} {version(peer)}" for peer in peers)])
+        out.writerows(margin_rows(peers))
+
+
 def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--margins", type=Path, metavar="FILE")
+    path = parser.parse_args().margins
     peers = list(installed())
+    if path:
+        write_margins(peers, path)
+    else:
+        print_table(peers)
+
+
+def print_table(peers):
     names = [f"{peer.name} {version(peer)}" for peer in peers]
     print(f"| float32 | exact | {' | '.join(names)} |")
     print("|---|---|" + "---|" * len(peers))

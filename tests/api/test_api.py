@@ -35,6 +35,11 @@ def test_public_names():
     assert {name for name in dir(csoftmax) if not name.startswith("_")} - modules == expected
 
 
+@pytest.mark.parametrize("name", csoftmax.__all__)
+def test_functions_are_of_the_public_module(name):
+    assert getattr(csoftmax, name).__module__ == "csoftmax"
+
+
 @pytest.mark.parametrize("name", [*SIGNATURES, *APART])
 def test_signatures(name):
     """As it is written, and as what is called has it."""

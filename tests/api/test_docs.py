@@ -1,5 +1,6 @@
 """The examples of the documents and of the public docstrings print what they say, on each instruction set."""
 
+import ast
 import doctest
 import importlib.util
 import inspect
@@ -55,6 +56,25 @@ def test_sections_that_cannot_run_are_left_out():
 )
 def test_pages_that_teach_have_examples(page):
     assert doctest.DocTestParser().get_examples((ROOT / page).read_text(encoding="utf-8"))
+
+
+def public_names(path):
+    """`__all__` of a module, which need not be importable here."""
+    (names,) = [
+        ast.literal_eval(node.value)
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.Assign) and node.targets[0].id == "__all__"
+    ]
+    return set(names)
+
+
+def test_the_reference_has_every_public_name():
+    parts = re.split(r"currentmodule:: (\S+)", (ROOT / "docs/api.md").read_text(encoding="utf-8"))[1:]
+    listed = {}
+    for module, part in zip(parts[::2], parts[1::2], strict=True):
+        listed.setdefault(module, set()).update(re.findall(r"^   (\w+)$", part, flags=re.MULTILINE))
+    files = {"csoftmax": "__init__", **{f"csoftmax.{name}": name for name in ("boosting", "dask", "special", "torch")}}
+    assert listed == {module: public_names(ROOT / "csoftmax" / f"{name}.py") for module, name in files.items()}
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

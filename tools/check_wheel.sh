@@ -21,7 +21,7 @@ print("%d.%d" % sys.version_info[:2] + "t" * bool(sysconfig.get_config_var("Py_G
 # find_pythons: an interpreter of each version, by name or of pyenv
 find_pythons() {
     local version path
-    for version in 3.11 3.12 3.13 3.13t 3.14 3.14t 3.15 3.15t; do
+    for version in 3.11 3.12 3.13 3.14 3.14t 3.15 3.15t; do
         for path in "python$version" "${PYENV_ROOT:-$HOME/.pyenv}/versions/${version%t}".*/bin/python; do
             if [ "$(version_of "$path")" = "$version" ]; then
                 echo "$path"
@@ -62,14 +62,14 @@ build_wheel() {
     echo "$folder"/*.whl
 }
 
-# test_wheel PYTHON WHEEL NUMPY VERSION
+# test_wheel PYTHON WHEEL NUMPY VERSION: with NumPy alone, then with what the tests need
 test_wheel() {
     rm -rf "$work/test"
     "$1" -m venv "$work/test"
     "$work/test/bin/pip" install "$2" "$3"
     "$work/test/bin/python" tools/check_installed.py
-    "$work/test/bin/pip" install pytest hypothesis mpmath scipy ml_dtypes threadpoolctl
-    "$work/test/bin/python" tools/test_installed.py most
+    "$work/test/bin/pip" install "$3" pytest pytest-xdist hypothesis mpmath scipy ml_dtypes threadpoolctl
+    "$work/test/bin/python" tools/test_installed.py most -n auto
     if [[ $4 = *t ]]; then
         "$work/test/bin/pip" install pytest-run-parallel
         "$work/test/bin/python" tools/test_installed.py threads --parallel-threads=4

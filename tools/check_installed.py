@@ -1,4 +1,4 @@
-"""Whether the csoftmax that is installed computes, with NumPy and nothing else.
+"""Whether the csoftmax that is installed computes, with NumPy and nothing else, and leaves the interpreter lock off.
 
 python tools/check_installed.py [pthreads|windows|none]
 
@@ -6,6 +6,7 @@ The argument is the kind of threads it must have; without it, it must have some.
 """
 
 import sys
+import sysconfig
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ def check(threading=None):
     config = csoftmax.show_config(mode="dicts")
     if config["threading"] != threading if threading else config["threading"] == "none":
         sys.exit(f"not the threads that it must have: {config}")
+    if sysconfig.get_config_var("Py_GIL_DISABLED") and sys._is_gil_enabled():
+        sys.exit("its import turns the interpreter lock on")
     x = np.random.default_rng(0).normal(size=(500, 1000))
     labels, p = np.arange(500), np.exp(x) / np.exp(x).sum(axis=1, keepdims=True)
     loss, gradient = csoftmax.cross_entropy(x, labels, return_grad=True)

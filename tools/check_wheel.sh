@@ -44,7 +44,7 @@ PYTHON
 }
 
 # show COMMAND...: runs it, and shows the end of what it prints if it fails
-show() { "$@" > "$work/log" 2>&1 || { tail -50 "$work/log"; echo "FAILED: $*" >&2; exit 1; }; }
+show() { "$@" > "$work/log" 2>&1 || { tail -50 "$work/log" >&2; echo "FAILED: $*" >&2; exit 1; }; }
 
 # build_wheel PYTHON AGE: prints the wheel's path
 build_wheel() {

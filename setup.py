@@ -51,6 +51,11 @@ NO_CLANG_CL = "On Windows csoftmax is built by clang-cl: install LLVM (`winget i
 
 
 class BuildCore(build_ext):
+    def run(self):
+        # A wheel needs no symbol table; who profiles builds in place, which the run below forgets.
+        self.strips = not (self.inplace or self.editable_mode or DEBUG)
+        super().run()
+
     def build_extension(self, ext):
         if self.compiler.compiler_type == "msvc":
             # Microsoft's compiler has no pragma for the instruction set of a function.
@@ -61,13 +66,11 @@ class BuildCore(build_ext):
             self.works() or sys.exit(NO_COMPILER.format(compiler=self.compiler.compiler[0]))
             known = [flag for flag in FLAGS_IF_KNOWN if self.works(flag, "-Werror")]
             ext.extra_compile_args, ext.extra_link_args = FLAGS + known + PTHREAD, [*PTHREAD]
-            # A wheel needs no symbol table; who profiles installs with -e.
-            if not (self.inplace or self.editable_mode or DEBUG) and self.works("-Wl,-s"):
+            if self.strips and self.works("-Wl,-s"):
                 ext.extra_link_args.append("-Wl,-s")
         stamp = Path(self.build_temp) / "flags"
         flags = f"{vars(self.compiler)} {vars(ext)}"
-        if not stamp.exists() or stamp.read_text() != flags:
-            self.force = True
+        self.force = self.force or not stamp.exists() or stamp.read_text() != flags
         self.compile_at_once()
         super().build_extension(ext)
         stamp.parent.mkdir(parents=True, exist_ok=True)
@@ -114,17 +117,4 @@ extension = Extension(
     ],
 )
 
-setup(
-    ext_modules=cythonize(
-        [extension],
-        compiler_directives={
-            "language_level": 3,
-            "boundscheck": False,
-            "wraparound": False,
-            "cdivision": True,
-            "freethreading_compatible": True,
-            "embedsignature": True,
-        },
-    ),
-    cmdclass={"build_ext": BuildCore},
-)
+setup(ext_modules=cythonize([extension]), cmdclass={"build_ext": BuildCore})

@@ -1,3 +1,5 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# cython: freethreading_compatible=True, embedsignature=True
 """The public functions over the C core: arrays become pointers, sizes and dtype codes; status codes become exceptions.
 
 `_maps.pxi`, `_derivatives.pxi` and `_losses.pxi` hold the public functions, `_typed.pxi` the loops for other Cython

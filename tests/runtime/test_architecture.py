@@ -501,12 +501,14 @@ class Tree:
         compiler.chmod(0o755)
         self.environment = {"CC": str(compiler), "LDSHARED": f"{compiler} -shared"}
 
+    def run(self, **environment):
+        command = ("setup.py", "-q", "build_ext", "--inplace")
+        return processes.run_python(*command, cwd=self.root, **self.environment, **environment)
+
     def build(self, **environment):
         """The C files of the core that a build compiles."""
         self.calls.write_text("")
-        done = processes.run_python(
-            "setup.py", "-q", "build_ext", "--inplace", cwd=self.root, **self.environment, **environment
-        )
+        done = self.run(**environment)
         assert done.returncode == 0, done.stderr
         return sorted(re.findall(r" -c csoftmax/core/(\S+\.c) ", self.calls.read_text()))
 
@@ -517,6 +519,7 @@ def test_an_edited_header_or_changed_flags_rebuild(tmp_path):
     pytest.importorskip("setuptools")
     tree, everything = Tree(tmp_path), sorted(name for name in CODE if name.endswith(".c"))
     assert tree.build() == everything
+    assert "-Wl,-s" not in tree.calls.read_text(), "a build in place keeps its symbols, for profilers"
     assert tree.build() == []
     for header in ("parallel.h", "math/exp_f32.h", "vec/scalar_f64.h", "isa/target.h"):
         path = tree.root / "csoftmax" / "core" / header
@@ -538,6 +541,22 @@ def test_a_debug_build_is_not_optimised(tmp_path):
         assert [flag for flag in flags if re.fullmatch("-g[0-3]?", flag)][-1] == "-g"
         assert "NDEBUG" not in call or flags.index("-UNDEBUG") > flags.index("-DNDEBUG")
     assert tree.build() == sorted(name for name in CODE if name.endswith(".c"))
+
+
+@pytest.mark.parametrize("command", ["/nonexistent/cc", "false"])
+def test_a_build_without_a_compiler_says_what_to_do(tmp_path, command):
+    pytest.importorskip("Cython")
+    pytest.importorskip("setuptools")
+    tree = Tree(tmp_path)
+    # Nothing is left for Cython to do.
+    (tree.root / "csoftmax" / "_csoftmax.c").touch()
+    tree.environment = {"CC": command, "LDSHARED": f"{command} -shared"}
+    done = tree.run()
+    assert done.returncode == 1
+    assert done.stderr.startswith(
+        f"\ncsoftmax is built from C, and `{command}` builds no program: install a C compiler"
+    )
+    assert "Traceback" not in done.stderr
 
 
 WAITS_FOR_ANOTHER = """

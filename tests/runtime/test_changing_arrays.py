@@ -98,7 +98,7 @@ def call_while_a_thread_assigns_shapes(seconds):
     calls = [
         lambda: csoftmax.softmax(x, where=mask),
         lambda: csoftmax.softmax(x, dtype="f4"),
-        lambda: csoftmax.log_softmax(x, where=mask.tolist()[0], out=out),
+        lambda: csoftmax.log_softmax(x, where=[True] * classes, out=out),
         lambda: csoftmax.logsumexp(x, 1, where=mask),
         lambda: csoftmax.softmax_entropy(x, axis=(1,), out=out[:, 0]),
         lambda: csoftmax.softmax_vjp(x, fortran, out=out),

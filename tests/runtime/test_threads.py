@@ -223,12 +223,19 @@ def other_threads_run_during(call):
         return bool(progress)
 
 
+needs_a_lock = pytest.mark.skipif(
+    not getattr(sys, "_is_gil_enabled", lambda: True)(), reason="no interpreter lock that a call could release"
+)
+
+
+@needs_a_lock
 @pytest.mark.parametrize("variant", cases.VARIANTS)
 def test_other_python_threads_run_meanwhile(variant):
     batch = batch_of(100, 47, "float64") if variant == "softmax_jacobian" else batch_of(3000, 101, "float64")
     assert other_threads_run_during(lambda: cases.VARIANTS[variant](csoftmax, batch))
 
 
+@needs_a_lock
 def test_python_threads_run_while_many_labels_are_read():
     """The logits are few, their labels are many."""
     x, index = np.zeros((1, 10)), np.zeros((1, 20_000), np.uint8)

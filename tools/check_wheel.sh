@@ -72,7 +72,8 @@ test_wheel() {
     "$work/test/bin/python" tools/test_installed.py most -n auto
     if [[ $4 = *t ]]; then
         "$work/test/bin/pip" install pytest-run-parallel
-        "$work/test/bin/python" tools/test_installed.py threads --parallel-threads=4
+        "$work/test/bin/python" tools/test_installed.py threads
+        "$work/test/bin/python" tools/test_installed.py parallel --parallel-threads=4
     fi
 }
 

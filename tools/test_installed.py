@@ -1,9 +1,9 @@
 """The tests that the csoftmax that is installed must pass on every platform, Python and compiler.
 
-    python tools/test_installed.py kernels|most|threads [pytest arguments]
+    python tools/test_installed.py kernels|most|threads|parallel [pytest arguments]
 
 `kernels` are those of the instruction sets; `most` are what takes seconds and asks for no compiler; `threads` are those
-of threads, and a good part of `most`, for pytest-run-parallel.
+of threads; `parallel` are those of `most` that may run on several threads at once, by pytest-run-parallel.
 """
 
 import contextlib
@@ -33,6 +33,8 @@ SETS = {
     """,
     "threads": """
         runtime/test_threads.py runtime/test_pool.py runtime/test_thread_limits.py runtime/test_changing_arrays.py
+    """,
+    "parallel": """
         values/test_gradients.py values/test_labels.py values/test_special_values.py values/test_where.py
     """,
 }

@@ -26,6 +26,7 @@ typedef enum {
     CSM_LOG_VJP,            /* y = (g - x sum g)/T                                      */
     CSM_LOG_JVP,            /* y = (g - sum x g)/T                                      */
     CSM_KL,                 /* r = sum p (log p - log q) of p = softmax(x/T), q = softmax(g/T), y = its gradient by g */
+    CSM_EXPECTATION,        /* r = sum p v of p = softmax(x/T), v = g or weight, y = its gradient by x */
     CSM_OPS
 } csm_op;
 
@@ -68,6 +69,9 @@ typedef struct {
     int ndim, nclass;
     const ptrdiff_t *shape;
     csm_array x, g, y, h, r;    /* as in csm_op */
+    const ptrdiff_t *offset;    /* not NULL: rows of various lengths. Row i has the classes [offset[i], offset[i + 1]) of
+                                   x, g and y, which are adjacent, native and aligned numbers of dtype; there is one axis
+                                   of rows and one of all classes. Not with where, weight, softcap, label_smoothing */
     double temperature;     /* positive and finite, as are those per row */
     csm_array temperatures; /* per row, instead of it, 1 then; data NULL: none */
     csm_array where;        /* CSM_BOOL, logits only, both of CSM_KL: a class that is not to take part counts as -inf,
@@ -79,7 +83,7 @@ typedef struct {
     csm_array prob;         /* the probability of each label; data NULL: 1 */
     int ignores;            /* 0: no label is ignored; 1: ignore_index; 2: ignore_index + 2^64 */
     long long ignore_index;
-    csm_array weight;       /* per class, n adjacent numbers; data NULL: 1 */
+    csm_array weight;       /* per class, n adjacent numbers; data NULL: 1; the v of CSM_EXPECTATION, instead of g */
     csm_array sample_weight;    /* per row; data NULL: 1 */
     double label_smoothing; /* in [0, 1] */
     double z_loss;          /* finite */

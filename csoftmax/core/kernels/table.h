@@ -122,6 +122,7 @@ const csm_table CSM_TABLE = {
         [CSM_LOG_VJP] = {log_vjp_rows, log_vjp_cols, NULL, V(log_vjp_tile), V(log_vjp_short)},
         [CSM_LOG_JVP] = {log_jvp_rows, log_jvp_cols, NULL, V(log_jvp_tile), V(log_jvp_short)},
         [CSM_KL] = {kl_rows},
+        [CSM_EXPECTATION] = {entropy_rows, entropy_cols, NULL, V(entropy_tile)},
     },
     cap_logits, uncap_gradient, check_labels, transpose, hide, reverse,
     CONVERSIONS

@@ -20,6 +20,11 @@ from csoftmax._csoftmax import (
     log_softmax_jvp,
     log_softmax_vjp,
     logsumexp,
+    segment_cross_entropy,
+    segment_log_softmax,
+    segment_logsumexp,
+    segment_softmax,
+    segment_softmax_vjp,
     selective_log_softmax,
     softmax,
     softmax_entropy,
@@ -28,6 +33,7 @@ from csoftmax._csoftmax import (
     softmax_jacobian,
     softmax_jvp,
     softmax_vjp,
+    top_k_log_softmax,
 )
 from csoftmax._linear import linear_cross_entropy
 
@@ -45,6 +51,11 @@ __all__ = [
     "log_softmax_jvp",
     "log_softmax_vjp",
     "logsumexp",
+    "segment_cross_entropy",
+    "segment_log_softmax",
+    "segment_logsumexp",
+    "segment_softmax",
+    "segment_softmax_vjp",
     "selective_log_softmax",
     "set_num_threads",
     "show_config",
@@ -55,4 +66,5 @@ __all__ = [
     "softmax_jacobian",
     "softmax_jvp",
     "softmax_vjp",
+    "top_k_log_softmax",
 ]

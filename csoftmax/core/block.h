@@ -47,7 +47,7 @@ typedef struct {
     ptrdiff_t results;
     int factors;                /* g holds factors of exponentials                                         */
     int sums;                   /* r is double: losses that will be added                                  */
-    const ptrdiff_t *label;     /* `slots` a row, checked: in [0, n), or -1 for none                       */
+    ptrdiff_t *label;           /* `slots` a row, checked: in [0, n), or -1 for none; a result of CSM_TOP_K */
     const ptrdiff_t *ignored;   /* `slots` a row, the first negative if it is to be ignored: the labels, if there
                                    are any                                                                 */
     ptrdiff_t slots;

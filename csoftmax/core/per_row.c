@@ -224,7 +224,9 @@ csm_status csm_take_rows(plan *p)
     g->weight_scale = 1;
     if (c->weight.data && (status = take_weights(p)) != CSM_OK)
         return status;
-    if (c->target.data) {
+    if (c->op == CSM_TOP_K) {
+        g->label = c->target.data;
+    } else if (c->target.data) {
         if (!(g->label = plan_alloc(p, labels, sizeof *g->label)))
             return CSM_NO_MEMORY;
         status = take_labels(p);

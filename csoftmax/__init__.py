@@ -20,13 +20,20 @@ from csoftmax._csoftmax import (
     log_softmax_jvp,
     log_softmax_vjp,
     logsumexp,
+    segment_cross_entropy,
+    segment_log_softmax,
+    segment_logsumexp,
+    segment_softmax,
+    segment_softmax_vjp,
     selective_log_softmax,
     softmax,
     softmax_entropy,
+    softmax_expectation,
     softmax_grad_hess,
     softmax_jacobian,
     softmax_jvp,
     softmax_vjp,
+    top_k_log_softmax,
 )
 from csoftmax._linear import linear_cross_entropy
 
@@ -44,15 +51,22 @@ __all__ = [
     "log_softmax_jvp",
     "log_softmax_vjp",
     "logsumexp",
+    "segment_cross_entropy",
+    "segment_log_softmax",
+    "segment_logsumexp",
+    "segment_softmax",
+    "segment_softmax_vjp",
     "selective_log_softmax",
     "set_num_threads",
     "show_config",
     "softmax",
     "softmax_entropy",
+    "softmax_expectation",
     "softmax_grad_hess",
     "softmax_jacobian",
     "softmax_jvp",
     "softmax_vjp",
+    "top_k_log_softmax",
 ]
 
 for _name in __all__:

@@ -152,4 +152,7 @@ cdef int fail(frame *f, csm_status status, object name) except -1:
         raise _coerce.option_error(c.bad_option.decode(), c.range.decode(), c.bad_value, c.bad_row, rows, axes)
     shape = rows_shape(f) + ((c.slots,) if c.slots else ())
     is_float = c.target.dtype <= CSM_F64
-    raise _coerce.label_error(name, shape, c.bad_row, c.bad_label, is_float, status == CSM_FRACTION, c.shape[c.ndim])
+    classes = c.shape[c.ndim]
+    if c.offset != NULL:
+        classes = c.offset[c.bad_row + 1] - c.offset[c.bad_row]
+    raise _coerce.label_error(name, shape, c.bad_row, c.bad_label, is_float, status == CSM_FRACTION, classes)

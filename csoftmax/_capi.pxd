@@ -7,7 +7,7 @@ cdef extern from "core/csoftmax.h" nogil:
     ctypedef enum csm_op:
         CSM_SOFTMAX, CSM_LOG_SOFTMAX, CSM_LOGSUMEXP, CSM_ENTROPY, CSM_SELECTIVE, CSM_LOGSUMEXP_B
         CSM_CROSS_ENTROPY, CSM_SOFT_CROSS_ENTROPY, CSM_GRAD_HESS
-        CSM_JACOBIAN, CSM_VJP, CSM_LOG_VJP, CSM_LOG_JVP, CSM_KL
+        CSM_JACOBIAN, CSM_VJP, CSM_LOG_VJP, CSM_LOG_JVP, CSM_KL, CSM_EXPECTATION, CSM_TOP_K
     ctypedef enum csm_status:
         CSM_OK, CSM_NO_MEMORY, CSM_INTERRUPTED, CSM_BAD_LABEL, CSM_FRACTION, CSM_BAD_OPTION
     ctypedef enum csm_reduction:
@@ -25,6 +25,7 @@ cdef extern from "core/csoftmax.h" nogil:
         int ndim, nclass
         const Py_ssize_t *shape
         csm_array x, g, y, h, r
+        const Py_ssize_t *offset
         double temperature
         csm_array temperatures, where
         csm_array target

@@ -226,6 +226,52 @@ def refuse_class_weight(w, shape, classes):
     )
 
 
+def refuse_values(values, shape, classes):
+    """Say why an array is neither one value for each class nor those of every row."""
+    if values.ndim == 1:
+        raise ValueError(f"values has shape {values.shape}, but x of shape {shape} has {classes} classes")
+    broadcast(values, shape, "values", f"x has shape {shape}")
+
+
+def as_offsets(offsets):
+    """Offsets of rows as a new array of native integers; there is at least one."""
+    a = plain(offsets, "offsets")
+    if a.dtype.kind not in "iu" or a.ndim != 1 or not a.size:
+        raise ValueError(
+            f"offsets must be integers of shape (rows + 1,), got an array of dtype {a.dtype} and shape {a.shape}"
+        )
+    return np.array(a, np.intp)
+
+
+def refuse_offsets(offsets, size):
+    """Say what is wrong with the offsets of rows among `size` numbers."""
+    at = np.asarray(offsets).tolist()
+    for i, (before, here) in enumerate(zip([0, *at], at, strict=False)):
+        if here < before:
+            raise ValueError(f"offsets[{i}] = {here} is less than {before}, the one before: offsets must not fall")
+        if i == 0 and here != 0:
+            raise ValueError(f"offsets[0] = {here}: offsets must begin at 0")
+        if here > size:
+            raise ValueError(f"offsets[{i}] = {here} is past the end of an array of {size}")
+    raise ValueError(f"offsets[{len(at) - 1}] = {at[-1]}: offsets must end at the length of the array, {size}")
+
+
+def segment_target(target):
+    """A target of rows of various lengths as an array that the core reads."""
+    if isinstance(target, tuple):
+        raise TypeError("target is a tuple: pass an array of positions or of probabilities, as numpy.asarray(target)")
+    a = plain(target, "target")
+    return as_array(a, "target") if a.dtype.kind == "f" or is_bfloat16(a.dtype) else as_labels(target, "target")
+
+
+def refuse_segment_target(a, size, rows):
+    """Say why an array is neither positions in the rows nor probabilities."""
+    raise ValueError(
+        f"target has shape {a.shape} and dtype {a.dtype}, but {rows} rows of {size} numbers together take integers of "
+        f"shape {(rows,)}, positions, or floating numbers of shape {(size,)}, probabilities{_ravel(a, (rows,), 'target')}"
+    )
+
+
 def refuse_raw(raw):
     """Say that scores need two axes, and what two classes with one score do."""
     hint = ""

@@ -2,8 +2,9 @@
 # cython: freethreading_compatible=True, embedsignature=True
 """The public functions over the C core: arrays become pointers, sizes and dtype codes; status codes become exceptions.
 
-`_maps.pxi`, `_derivatives.pxi` and `_losses.pxi` hold the public functions, `_typed.pxi` the loops for other Cython
-packages. `_arguments.pxi` takes arguments into a csm_call, which `_call.pxi` runs; `_results.pxi` places the results.
+`_maps.pxi`, `_expectation.pxi`, `_top_k.pxi`, `_derivatives.pxi`, `_losses.pxi` and `_segments.pxi` hold the public
+functions, `_typed.pxi` the loops for other Cython packages. `_arguments.pxi` takes arguments into a csm_call, which
+`_call.pxi` runs; `_results.pxi` places the results.
 """
 
 import math
@@ -79,8 +80,11 @@ include "_call.pxi"
 include "_arguments.pxi"
 include "_results.pxi"
 include "_maps.pxi"
+include "_expectation.pxi"
+include "_top_k.pxi"
 include "_derivatives.pxi"
 include "_losses.pxi"
+include "_segments.pxi"
 include "_typed.pxi"
 
 

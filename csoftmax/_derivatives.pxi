@@ -207,7 +207,7 @@ cdef compute_jacobian(object probabilities, object axis, object temperature, obj
     ndim = f.rows + 2
     for i in range(ndim):
         shape[i] = f.shape[i if i <= f.rows else f.rows]
-    y = place(out, floating_type(x), ndim, shape, x, t, None)
+    y = place(out, floating_type(x), ndim, shape, x, t, None, None)
     spread_jacobian(&f)
     if not put(&f, &f.call.y, y, ndim, in_order, 0):
         changed("out")

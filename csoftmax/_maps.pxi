@@ -284,7 +284,7 @@ cdef compute_reduction(csm_op op, object logits, object name, object axis, objec
     ndim = reduced_shape(&f, keepdims, shape)
     if axis is None and where is None:
         flatten(&f, x)
-    r = place(out, kind, ndim, shape, x, t, mask)
+    r = place(out, kind, ndim, shape, x, t, mask, None)
     if not return_sign and factor == 1:
         put_reduced(&f, r, ndim, keepdims)
         go(&f, None)
@@ -384,7 +384,7 @@ cdef compute_factors(object logits, object factors, object axis, bint keepdims, 
         f.call.dtype = CSM_F64 if wide or weak else CSM_F32
         kind = (<cnp.dtype>result).num
     ndim = reduced_shape(&f, keepdims, shape)
-    r = place(out, kind, ndim, shape, x, b, mask)
+    r = place(out, kind, ndim, shape, x, b, mask, None)
     log, sign = new_signed(&f, r, out, ndim, shape)
     numbers = 2 * cnp.PyArray_SIZE(log)
     pairs = cnp.PyArray_SimpleNew(1, &numbers, real_type(&f))
@@ -433,7 +433,7 @@ cdef compute_selective(object logits, object index, object axis, object temperat
     for i in range(ndim):
         shape[i] = f.shape[i] if i < f.rows else f.call.slots
         size *= shape[i] != 0
-    r = place(out, kind, ndim, shape, x, t, mask)
+    r = place(out, kind, ndim, shape, x, t, mask, None)
     if not put(&f, &f.call.r, r, f.rows, in_order, slots):
         changed("out")
     if size:

@@ -76,22 +76,24 @@ cdef inline int put_like(frame *f, csm_array *to, ndarray y, bint same, object n
     return 0
 
 
-cdef inline ndarray place(object out, int kind, int ndim, const Py_ssize_t *shape, ndarray a, ndarray b, ndarray c):
+cdef inline ndarray place(object out, int kind, int ndim, const Py_ssize_t *shape, ndarray a, ndarray b, ndarray c,
+                          ndarray d):
     """An array for a result of a shape, as place_like finds one; new, it is in C order."""
     if out is None:
         return <ndarray>cnp.PyArray_SimpleNew(ndim, <cnp.npy_intp *>shape, kind)
-    return given(out, kind, ndim, shape, a, b, c)
+    return given(out, kind, ndim, shape, a, b, c, d)
 
 
-cdef ndarray given(object out, int kind, int ndim, const Py_ssize_t *shape, ndarray a, ndarray b, ndarray c):
+cdef ndarray given(object out, int kind, int ndim, const Py_ssize_t *shape, ndarray a, ndarray b, ndarray c, ndarray d):
     cdef int i
     cdef bint fits = is_writable(out, kind) and cnp.PyArray_NDIM(<ndarray>out) == ndim
     for i in range(ndim if fits else 0):
         fits &= cnp.PyArray_DIM(<ndarray>out, i) == shape[i]
-    if fits and apart(<ndarray>out, a) and apart(<ndarray>out, b) and apart(<ndarray>out, c):
+    fits = fits and apart(<ndarray>out, a) and apart(<ndarray>out, b)
+    if fits and apart(<ndarray>out, c) and apart(<ndarray>out, d):
         return <ndarray>out
     dtype = cnp.PyArray_DescrFromType(kind)
-    return _coerce.target_for(out, tuple([shape[i] for i in range(ndim)]), dtype, None, (), (a, b, c))
+    return _coerce.target_for(out, tuple([shape[i] for i in range(ndim)]), dtype, None, (), (a, b, c, d))
 
 
 cdef inline object finish(ndarray result, object out):

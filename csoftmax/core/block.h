@@ -48,13 +48,13 @@ typedef struct {
     ptrdiff_t results;
     int factors;                /* g holds factors of exponentials                                         */
     int sums;                   /* r is double: losses that will be added                                  */
-    const ptrdiff_t *label;     /* `slots` a row, checked: in [0, n), or -1 for none                       */
+    ptrdiff_t *label;           /* `slots` a row, checked: in [0, n), or -1 for none; a result of CSM_TOP_K */
     const ptrdiff_t *ignored;   /* `slots` a row, the first negative if it is to be ignored: the labels, if there
                                    are any                                                                 */
     ptrdiff_t slots;
     int ignores;                /* some row is; else `ignored` is not read                                 */
     const void *coefficient;    /* what each label counts; NULL: 1                                         */
-    const void *weight;         /* of each class; NULL: 1                                                  */
+    const void *weight;         /* of each class; NULL: 1; the values of which there is an expectation     */
     const double *sample_weight;/* of each row; NULL: 1                                                    */
     double one_minus_eps, eps_over_n;   /* coefficient of a class: weight (one_minus_eps g + eps_over_n)           */
     double z_loss;
@@ -67,7 +67,7 @@ typedef struct {
     const csm_team *team;       /* NULL: the caller is alone; else there is one row, in the rows layout    */
     double scale, scale_rest;   /* of the loss gradient: 1/divisor, over the temperature unless per row; and what
                                    its rounding lost                                                       */
-    double loss_scale;          /* of the losses: what the weights were divided by                         */
+    double loss_scale;          /* of the losses, or an expectation: what the weights were divided by      */
     double focal_gamma;         /* of one label per row: its loss counts (1 - p)^focal_gamma times; ...    */
     double focal_least;         /* ... where 1 - p is below this, nothing of it is left                    */
 } csm_block;

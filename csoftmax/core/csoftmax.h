@@ -26,6 +26,8 @@ typedef enum {
     CSM_LOG_VJP,            /* y = (g - x sum g)/T                                      */
     CSM_LOG_JVP,            /* y = (g - sum x g)/T                                      */
     CSM_KL,                 /* r = sum p (log p - log q) of p = softmax(x/T), q = softmax(g/T), y = its gradient by g */
+    CSM_EXPECTATION,        /* r = sum p v of p = softmax(x/T), v = g or weight, y = its gradient by x */
+    CSM_TOP_K,              /* target = the slots classes of the largest logits, r = log p of each */
     CSM_OPS
 } csm_op;
 
@@ -59,7 +61,7 @@ typedef enum {
 
 /* One call. The class axes come last: shape has ndim + nclass entries, the first ndim are those of the rows.
    x, g, y, h and where have ndim + nclass strides, r and what is given per row ndim; labels, prob and the r of
-   CSM_SELECTIVE have the axis of the slots as well, last, unless slots is 0; that of CSM_LOGSUMEXP_B has one of two
+   CSM_SELECTIVE and CSM_TOP_K have the axis of the slots as well, last, unless slots is 0; that of CSM_LOGSUMEXP_B has one of two
    numbers. Of the Jacobian, y has ndim + 1 axes of
    rows (the last of length n). What is per row or per class is float64, native and aligned. */
 typedef struct {
@@ -68,18 +70,21 @@ typedef struct {
     int ndim, nclass;
     const ptrdiff_t *shape;
     csm_array x, g, y, h, r;    /* as in csm_op */
+    const ptrdiff_t *offset;    /* not NULL: rows of various lengths. Row i has the classes [offset[i], offset[i + 1]) of
+                                   x, g and y, which are adjacent, native and aligned numbers of dtype; there is one axis
+                                   of rows and one of all classes. Not with where, weight, softcap, label_smoothing */
     double temperature;     /* positive and finite, as are those per row */
     csm_array temperatures; /* per row, instead of it, 1 then; data NULL: none */
     csm_array where;        /* CSM_BOOL, logits only, both of CSM_KL: a class that is not to take part counts as -inf,
                                or its g as 0, and of label_smoothing it has no share */
 
     /* losses, in the letters of docs/derivation.md */
-    csm_array target;       /* labels */
+    csm_array target;       /* labels; of CSM_TOP_K a result, native ptrdiff_t in C order */
     ptrdiff_t slots;        /* labels per row; 0: one, without an axis for it */
     csm_array prob;         /* the probability of each label; data NULL: 1 */
     int ignores;            /* 0: no label is ignored; 1: ignore_index; 2: ignore_index + 2^64 */
     long long ignore_index;
-    csm_array weight;       /* per class, n adjacent numbers; data NULL: 1 */
+    csm_array weight;       /* per class, n adjacent numbers; data NULL: 1; the v of CSM_EXPECTATION, instead of g */
     csm_array sample_weight;    /* per row; data NULL: 1 */
     double label_smoothing; /* in [0, 1] */
     double z_loss;          /* finite */

@@ -5,6 +5,7 @@
 
 #include <math.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -85,6 +86,22 @@ static csm_status take_labels(plan *p)
     }
     p->per_row.valid = p->count - rule.skipped;
     return CSM_OK;
+}
+
+/* Of rows of various lengths: they were read as classes of the longest row that there can be. */
+static csm_status check_lengths(plan *p, csm_status status)
+{
+    csm_call *c = p->call;
+    const ptrdiff_t count = status == CSM_OK ? p->count : c->bad_row;
+    for (ptrdiff_t row = 0; row < count; row++) {
+        const ptrdiff_t label = p->per_row.label[row];
+        if (label >= c->offset[row + 1] - c->offset[row]) {
+            c->bad_row = row;
+            snprintf(c->bad_label, sizeof c->bad_label, "%lld", (long long)label);
+            return CSM_BAD_LABEL;
+        }
+    }
+    return status;
 }
 
 /* A power of two amid the weights, where these are far from 1 but not from each other: divided by it, weights of 1e39,
@@ -207,10 +224,15 @@ csm_status csm_take_rows(plan *p)
     g->weight_scale = 1;
     if (c->weight.data && (status = take_weights(p)) != CSM_OK)
         return status;
-    if (c->target.data) {
+    if (c->op == CSM_TOP_K) {
+        g->label = c->target.data;
+    } else if (c->target.data) {
         if (!(g->label = plan_alloc(p, labels, sizeof *g->label)))
             return CSM_NO_MEMORY;
-        if ((status = take_labels(p)) != CSM_OK)
+        status = take_labels(p);
+        if (c->offset)
+            status = check_lengths(p, status);
+        if (status != CSM_OK)
             return status;
         if (c->weight.data || c->prob.data || c->label_smoothing != 0) {
             if (!(g->coefficient = plan_alloc(p, labels, size)))

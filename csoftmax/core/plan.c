@@ -192,19 +192,20 @@ void csm_make_plan(plan *p, csm_call *c)
     p->operand[Y] = c->y;
     p->operand[H] = c->h;
     p->operand[WHERE] = c->where;
-    int row_order[CSM_MAX_NDIM], class_order[CSM_MAX_NDIM], sorts = c->op != CSM_JACOBIAN;
+    const int joins = c->op != CSM_JACOBIAN, sorts = joins && c->op != CSM_TOP_K;       /* its labels are in C order */
+    int row_order[CSM_MAX_NDIM], class_order[CSM_MAX_NDIM];
     sort_axes(c, 0, sorts ? c->ndim : 0, row_order);
     sort_axes(c, c->ndim, c->nclass, class_order);
     for (int i = 0; i < c->ndim && !sorts; i++)
         row_order[i] = i;
-    take_axes(&p->rows, p, c->ndim, row_order, sorts);
+    take_axes(&p->rows, p, c->ndim, row_order, joins);
     take_axes(&p->classes, p, c->nclass, class_order, 1);
     p->count = product(c->shape, c->ndim);
     p->n = product(c->shape + c->ndim, c->nclass);
     p->run = p->rows.ndim ? p->rows.shape[p->rows.ndim - 1] : 1;
     p->run_axes = p->rows.ndim > 0;
     p->slots = c->slots ? c->slots : 1;
-    p->results = c->op == CSM_SELECTIVE ? p->slots : c->op == CSM_LOGSUMEXP_B ? 2 : 1;
+    p->results = c->op == CSM_SELECTIVE || c->op == CSM_TOP_K ? p->slots : c->op == CSM_LOGSUMEXP_B ? 2 : 1;
     ptrdiff_t position = 1;
     for (int i = c->ndim - 1; i >= 0; i--) {
         p->position[row_order[i]] = position;

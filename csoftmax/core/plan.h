@@ -129,6 +129,14 @@ csm_status csm_check_normalizer(csm_call *c, ptrdiff_t valid);
 /* What the mean of a loss divides by. */
 double csm_divisor_of(const plan *p);
 
+/* Whether a signal asks the call to stop; looked for between slices. */
+int csm_is_stopped(plan *p);
+
+/* Rows of various lengths, as csm_call has them: their work, in numbers of long rows; and all of them, `first` being the
+   block of the first. */
+ptrdiff_t csm_work_of_segments(const plan *p);
+csm_status csm_run_segments(plan *p, const csm_block *first);
+
 /* The results of rows without classes. */
 void csm_clear_results(const plan *p);
 

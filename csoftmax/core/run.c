@@ -32,6 +32,33 @@ static double focal_least(const csm_call *c)
     return c->focal_gamma != 0 ? ldexp(1, (int)(-1080 / (c->focal_gamma + 1)) - 1) : 0;
 }
 
+/* A block of rows [first, first + rows) of the plan, without its arrays. */
+static csm_block block_of(const plan *p, ptrdiff_t first, ptrdiff_t rows)
+{
+    const csm_call *c = p->call;
+    const row_data *g = &p->per_row;
+    const ptrdiff_t size = csm_itemsize(c->dtype);
+    const double smoothing = p->smooths ? 0 : c->label_smoothing;       /* else it is in g */
+    return (csm_block){
+        .rows = rows, .n = p->n,
+        .r = g->result ? (char *)g->result + first * p->results * csm_itemsize(csm_result_dtype(c)) : NULL,
+        .results = p->results, .factors = c->op == CSM_LOGSUMEXP_B, .sums = c->loss != NULL,
+        .label = g->label ? g->label + first * p->slots : NULL, .slots = p->slots,
+        .ignored = g->ignored ? g->ignored + first * p->slots : NULL, .ignores = g->ignored != NULL,
+        .coefficient = g->coefficient ? (char *)g->coefficient + first * p->slots * size : NULL,
+        .weight = g->weight,
+        .sample_weight = g->sample_weight ? g->sample_weight + first : NULL,
+        .one_minus_eps = 1 - smoothing, .eps_over_n = p->n ? smoothing / (double)p->n : 0,
+        .z_loss = c->z_loss / g->weight_scale,
+        .hessian_factor = hessian_factor(c->hessian, p->n), .hessian_floor = hessian_floor(c),
+        .residual = c->hessian == CSM_RESIDUAL,
+        .temperature = c->temperature,
+        .temperatures = g->temperatures ? g->temperatures + first : NULL,
+        .scale = p->scale, .scale_rest = p->scale_rest, .loss_scale = g->weight_scale,
+        .focal_gamma = c->focal_gamma, .focal_least = focal_least(c),
+    };
+}
+
 /* A thread's part in a row that threads share. */
 static void run_phases(csm_kernel *kernel, const csm_block *b, csm_team *team, csm_place *place)
 {
@@ -46,7 +73,6 @@ static void compute_block(const plan *p, ptrdiff_t first, ptrdiff_t rows, char *
                           csm_place *place)
 {
     const csm_call *c = p->call;
-    const row_data *g = &p->per_row;
     const ptrdiff_t size = csm_itemsize(c->dtype);
     const ptrdiff_t lead = first < p->run ? 0 : first / p->run, i = first - lead * p->run;
     const int lead_axes = p->rows.ndim - p->run_axes;
@@ -60,29 +86,13 @@ static void compute_block(const plan *p, ptrdiff_t first, ptrdiff_t rows, char *
         stride[k] = p->layout == CSM_ROWS ? (p->staged[k] ? p->n : row_stride(p, k) / size)
                                            : (p->staged[k] ? p->stage_rows : class_stride(p, k) / size);
     }
-    const double smoothing = p->smooths ? 0 : c->label_smoothing;       /* else it is in g */
     const ptrdiff_t within = c->op == CSM_JACOBIAN ? i % p->n : 0;      /* the first row's number in its Jacobian */
-    char *results = g->result ? (char *)g->result + first * p->results * csm_itemsize(csm_result_dtype(c)) : NULL;
     csm_stage_in(p, scratch, array, at, c->op == CSM_JACOBIAN ? (within + rows - 1) / p->n + 1 : rows, rows);
-    csm_block block = {
-        .rows = rows, .n = p->n, .first = within,
-        .x = at[X], .g = at[G], .y = at[Y], .h = at[H],
-        .xs = stride[X], .gs = stride[G], .ys = stride[Y], .hs = stride[H],
-        .r = results, .results = p->results, .factors = c->op == CSM_LOGSUMEXP_B, .sums = c->loss != NULL,
-        .label = g->label ? g->label + first * p->slots : NULL, .slots = p->slots,
-        .ignored = g->ignored ? g->ignored + first * p->slots : NULL, .ignores = g->ignored != NULL,
-        .coefficient = g->coefficient ? (char *)g->coefficient + first * p->slots * size : NULL,
-        .weight = g->weight,
-        .sample_weight = g->sample_weight ? g->sample_weight + first : NULL,
-        .one_minus_eps = 1 - smoothing, .eps_over_n = p->n ? smoothing / (double)p->n : 0,
-        .z_loss = c->z_loss / g->weight_scale,
-        .hessian_factor = hessian_factor(c->hessian, p->n), .hessian_floor = hessian_floor(c),
-        .residual = c->hessian == CSM_RESIDUAL,
-        .temperature = c->temperature,
-        .temperatures = g->temperatures ? g->temperatures + first : NULL,
-        .scale = p->scale, .scale_rest = p->scale_rest, .loss_scale = g->weight_scale, .team = team,
-        .focal_gamma = c->focal_gamma, .focal_least = focal_least(c),
-    };
+    csm_block block = block_of(p, first, rows);
+    block.first = within;
+    block.team = team;
+    block.x = at[X], block.g = at[G], block.y = at[Y], block.h = at[H];
+    block.xs = stride[X], block.gs = stride[G], block.ys = stride[Y], block.hs = stride[H];
     const ptrdiff_t thread_rows = p->stage_bytes ? rows : ceil_div(p->end - p->begin, p->threads);
     csm_kernel *const kernel = csm_choose_kernel(&block, p->table, c->op, p->layout, p->count, thread_rows);
     if (team)
@@ -91,7 +101,7 @@ static void compute_block(const plan *p, ptrdiff_t first, ptrdiff_t rows, char *
         kernel(&block);
     if (c->op == CSM_LOGSUMEXP_B && (!team || team->me == 0))
         csm_settle_sums(&block, c->dtype, p->layout);
-    csm_stage_out(p, scratch, array, at, results, first, within, rows);
+    csm_stage_out(p, scratch, array, at, block.r, first, within, rows);
 }
 
 /* Chunk i of the current slice. */
@@ -116,13 +126,14 @@ static ptrdiff_t work_of_row(const plan *p) { return p->n + p->slots * ROW_WORK;
 static ptrdiff_t work_of(const plan *p)
 {
     const ptrdiff_t size = csm_itemsize(p->call->dtype);
-    return csm_times(csm_times(p->count, work_of_row(p)), size) / csm_itemsize(CSM_F32);
+    const ptrdiff_t numbers = p->call->offset ? csm_work_of_segments(p) : csm_times(p->count, work_of_row(p));
+    return csm_times(numbers, size) / csm_itemsize(CSM_F32);
 }
 
 /* Fewer rows than threads, and long ones that kernels take as they are: all threads share each. */
 static int shares_rows(const plan *p)
 {
-    const int splits = p->call->op <= CSM_GRAD_HESS && p->layout == CSM_ROWS && !p->stage_bytes;
+    const int splits = p->call->op <= CSM_GRAD_HESS && p->layout == CSM_ROWS && !p->stage_bytes && !p->call->offset;
     return splits && p->n >= 2 * CSM_WORK_PER_THREAD && p->count < csm_get_num_threads();
 }
 
@@ -161,17 +172,22 @@ static ptrdiff_t rows_of_chunk(const plan *p)
     return ceil_div(size, grain) * grain;
 }
 
+int csm_is_stopped(plan *p)
+{
+    if (!p->call->poll)
+        return 0;
+    csm_fpenv_leave(p->env);
+    const int stop = p->call->poll();
+    p->env = csm_fpenv_enter();
+    return stop;
+}
+
 static csm_status run_slices(plan *p)
 {
     const ptrdiff_t fit = SLICE_ELEMENTS / work_of_row(p), rows = (fit > p->grain ? fit : p->grain) * p->threads;
     for (p->begin = 0; p->begin < p->count; p->begin = p->end) {
-        if (p->begin && p->call->poll) {
-            csm_fpenv_leave(p->env);
-            int stop = p->call->poll();
-            p->env = csm_fpenv_enter();
-            if (stop)
-                return CSM_INTERRUPTED;
-        }
+        if (p->begin && csm_is_stopped(p))
+            return CSM_INTERRUPTED;
         p->end = p->count - p->begin < rows ? p->count : p->begin + rows;
         p->chunk_rows = rows_of_chunk(p);
         if (p->together)
@@ -192,7 +208,7 @@ static int is_one_row(const csm_call *c)
     const csm_array *const rows[] = {&c->x, &c->g, &c->y, &c->h};
     const ptrdiff_t size = csm_itemsize(c->dtype), n = c->shape[c->ndim], step = n * size;
     const int squares = c->op == CSM_JACOBIAN;
-    if (c->op == CSM_LOGSUMEXP_B || c->nclass != 1 || n * rows_of_one(c) > ONE_ROW || c->slots || c->prob.data
+    if (c->op == CSM_LOGSUMEXP_B || c->offset || c->nclass != 1 || n * rows_of_one(c) > ONE_ROW || c->slots || c->prob.data
         || c->where.data || c->temperatures.data || c->weight.data || c->sample_weight.data || c->label_smoothing != 0
         || c->has_softcap || (c->has_normalizer && c->normalizer == 0) || (squares && c->y.stride[c->ndim - 1] != step))
         return 0;
@@ -231,11 +247,11 @@ static csm_status take_label(csm_call *c, ptrdiff_t n, ptrdiff_t *label)
     return status;
 }
 
-/* Whether y is a gradient that has a scale: of a loss, or of an entropy. */
+/* Whether y is a gradient that has a scale: of a loss, an entropy or an expectation. */
 static int is_scaled(csm_op op)
 {
     return op == CSM_ENTROPY || op == CSM_CROSS_ENTROPY || op == CSM_SOFT_CROSS_ENTROPY || op == CSM_GRAD_HESS
-           || op == CSM_KL;
+           || op == CSM_KL || op == CSM_EXPECTATION;
 }
 
 static csm_status run_one_row(csm_call *c)
@@ -287,7 +303,9 @@ static csm_status run_rows(plan *p)
     p->scale = p->scale_rest = 0;
     if (p->per_row.valid)
         p->scale = gradient_scale(p->call, p->per_row.divisor, p->per_row.weight_scale, &p->scale_rest);
-    const csm_status status = run_slices(p);
+    csm_block first = block_of(p, 0, 1);        /* of rows of various lengths */
+    first.x = p->call->x.data, first.g = p->call->g.data, first.y = p->call->y.data;
+    const csm_status status = p->call->offset ? csm_run_segments(p, &first) : run_slices(p);
     free(memory);
     return status;
 }

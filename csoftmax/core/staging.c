@@ -256,7 +256,7 @@ static void fill_empty_rows(const plan *p, const char *where, const char *g, cha
         for (ptrdiff_t at = r * p->results; at < (r + 1) * p->results; at++)
             if (isnan(csm_get(results, dtype, at)) && !count_classes(p, where, r))
                 csm_put(results, dtype, at, is_loss(c) ? loss_of_nothing(p, g, first + r, r)
-                                            : c->op == CSM_SELECTIVE ? -HUGE_VAL : 0);
+                                            : c->op == CSM_SELECTIVE || c->op == CSM_TOP_K ? -HUGE_VAL : 0);
 }
 
 void csm_stage_out(const plan *p, char *scratch, char *const array[], char *const at[], char *results, ptrdiff_t first,

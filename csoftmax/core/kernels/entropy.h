@@ -1,4 +1,4 @@
-/* The entropy of softmax and its gradient.
+/* The entropy of softmax and its gradient; and the body of the expectation, which has the same sums.
    The letters are those of docs/derivation.md. With d_j = (m - x_j)/T and D = sum p d:
 
      entropy    H = L_m + D
@@ -8,7 +8,7 @@
 #ifndef CSM_ENTROPY_H
 #define CSM_ENTROPY_H
 
-#include "cross_entropy.h"
+#include "expectation.h"
 
 /* y = e (d - D) a, a = 1/(S T); D as the sum of two. */
 typedef struct { shift s; vec D, D_lo; multiple_of_e a; } entropy_job;
@@ -18,9 +18,7 @@ CSM_INLINE vec slope_in(vec x, const entropy_job *j, const temp_consts *t, int T
 {
     const vec e = v_exp(x, &j->s, t, T_is_1);
     const vec d = v_where(v_ne(e, v_set(0)), v_sub(v_sub(scaled_diff(j->s.m, x, t, T_is_1), j->D), j->D_lo));
-    const vec v = v_mul(e, d), size = v_abs(v);
-    const vec y = RARELY(m_any(v_lt(size, j->a.least))) ? times_small_e(size, &j->a) : times_e(size, &j->a);
-    return v_select(v_lt(v, v_set(0)), v_sub(v_set(0), y), y);
+    return times_gap(e, d, &j->a);
 }
 
 /* Inlined wherever they are used these would be a twentieth of the library. */
@@ -55,16 +53,24 @@ CSM_INLINE void entropy_body(tile t)
     row_stats a[TILE_VECTORS];
     acc D[TILE_VECTORS], scale[TILE_VECTORS];
     entropy_job j[TILE_VECTORS];
-    shift_rows(t, s);
+    pivot v[TILE_VECTORS];
+    const int values = t.b->g || t.b->weight;       /* an expectation */
+    if (values)
+        pivots_of(t, v);
     EACH_ROW_VECTOR(u, t) {
-        vec upscale;
-        scale[u] = a_zero();
-        if (!t.b->y)
-            continue;
-        scale[u] = scales_of(row_vector_of(t, u), &upscale);
+        vec upscale = v_set(EXP_UPSCALE);
+        scale[u] = t.b->y ? scales_of(row_vector_of(t, u), &upscale) : a_zero();
+        if (values)
+            upscale = v_min(most_upscale(&v[u]), upscale);
         s[u] = shift_of(t.max[u], upscale, t.temp, t.mode.T_is_1);
+        if (values)
+            s[u].m = v[u].c;
     }
-    exp_pass(t, s, e, (pass_opts){.split_max = 1, .entropy = 1});
+    exp_pass(t, s, e, (pass_opts){.split_max = 1, .entropy = 1, .values = values});
+    if (values) {
+        finish_expectation(t, e, scale, v);
+        return;
+    }
     finish_stats(t, s, e, a);
     EACH_ROW_VECTOR(u, t) {
         D[u] = a_div(e[u].sum_c_gap, a[u].S);

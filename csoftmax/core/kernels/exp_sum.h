@@ -25,13 +25,24 @@ CSM_INLINE vec coefficient(tile t, const cursor *p, ptrdiff_t i, int u, int whol
     return t.mode.by_rows && !whole ? v_where(m_first(t.lanes), c) : c;
 }
 
+/* The values of a vector of classes, of which there is an expectation: those of each row, or one for each class. */
+CSM_INLINE vec values_at(tile t, const cursor *p, ptrdiff_t i, int u, int whole)
+{
+    if (p->g)
+        return load_at(t, p->g, i, u, p->gs, whole, 0);
+    return t.mode.by_rows ? load_at(t, t.b->weight, i, u, V_LANES, whole, 0) : v_set(((const real *)t.b->weight)[i]);
+}
+
+/* d where the exponential is large enough that e d is a normal number; of a smaller one nothing shows. */
+CSM_INLINE vec where_shows(vec e, vec d) { return v_unless(v_lt(e, v_set(real_power(26 - RANGE_BITS))), d); }
+
 /* Prefetches. In rows: the logits of the next row, its other operands if rows are short, and what a later pass writes
    of this row if it stays in the second-level cache until then. In columns: all operands of a later tile. */
 CSM_INLINE void prefetch_vectors(tile t, const cursor *p, ptrdiff_t i, int count, pass_opts o)
 {
-    const int y_later = t.mode.by_rows && !o.keep_exp, h_later = t.mode.by_rows;
+    const int y_later = t.mode.by_rows && !o.keep_exp && !o.values, h_later = t.mode.by_rows;
     EACH(u, count) __builtin_prefetch(p->x + i * p->xs + u * V_LANES + p->next);
-    if ((o.dense || o.factors) && p->g && t.prefetch_next)
+    if ((o.dense || o.factors || o.values) && p->g && t.prefetch_next)
         EACH(u, count) __builtin_prefetch(p->g + i * p->gs + u * V_LANES + p->next);
     if (p->y && (y_later ? t.row_fits_l2 : t.prefetch_next))
         EACH(u, count) __builtin_prefetch(p->y + i * p->ys + u * V_LANES + (y_later ? 0 : p->next), 1);
@@ -39,7 +50,7 @@ CSM_INLINE void prefetch_vectors(tile t, const cursor *p, ptrdiff_t i, int count
         EACH(u, count) __builtin_prefetch(p->h + i * p->hs + u * V_LANES + (h_later ? 0 : p->next), 1);
 }
 
-/* Adds c (m - x)/T and c of `count` vectors; of an entropy, c is e. A coefficient of 0 takes no part whatever its logit
+/* Adds c (m - x)/T and c of `count` vectors; of an entropy, c is e; of an expectation, e (v - m). A coefficient of 0 takes no part whatever its logit
    is: 0 * inf = 0. Products are added by fours, so that the error of one stays within its four. c may have any sign,
    and a sum that is small beside its terms: it is added in the accumulator, vector by vector. */
 CSM_INLINE void add_c_gap(tile t, const cursor *p, ptrdiff_t i, int count, int whole,
@@ -47,7 +58,11 @@ CSM_INLINE void add_c_gap(tile t, const cursor *p, ptrdiff_t i, int count, int w
 {
     vec c[4], d[4];
     EACH(u, count) c[u] = o.dense ? coefficient(t, p, i, u, whole, o) : e[u];
-    EACH(u, count) d[u] = v_where(v_ne(c[u], v_set(0)), scaled_diff(s[owner(t, u)].m, x[u], t.temp, t.mode.T_is_1));
+    EACH(u, count) {
+        const vec m = s[owner(t, u)].m;
+        d[u] = o.values ? where_shows(e[u], v_sub(values_at(t, p, i, u, whole), m))
+                        : v_where(v_ne(c[u], v_set(0)), scaled_diff(m, x[u], t.temp, t.mode.T_is_1));
+    }
     if (t.mode.by_rows && count == 4) {
         const vec four = v_fma(c[3], d[3], v_fma(c[2], d[2], v_fma(c[1], d[1], v_mul(c[0], d[0]))));
         sum->sum_c_gap = a_add(sum->sum_c_gap, four);
@@ -106,11 +121,11 @@ CSM_INLINE void exp_step(tile t, const cursor *p, ptrdiff_t i, int count, int wh
     exp_reduced(e, from, count, t.temp, t.mode.T_is_1);
     if (o.split_max || o.dense || o.entropy)
         EACH(u, count) x[u] = load_at(t, p->x, i, u, p->xs, whole, -INFINITY);
-    if (o.keep_exp && p->y)
+    if ((o.keep_exp || o.values) && p->y)
         EACH(u, count) store_at(t, p->y, i, u, p->ys, whole, e[u]);
     if (o.dense || o.entropy)
         add_c_gap(t, p, i, count, whole, a->s, x, e, sum, o);
-    if (o.split_max)
+    if (o.split_max && !o.values)
         take_top(t, count, a->s, x, e, sum);
     if (o.factors)
         add_products(t, p, i, count, whole, e, sum);

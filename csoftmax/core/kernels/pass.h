@@ -27,7 +27,7 @@ CSM_INLINE vector_range own_range(tile t, csm_phase phase)
 
 CSM_INLINE vector_range full_range(tile t) { return (vector_range){0, t.count}; }
 
-/* What a pass does besides; constants at each use, but for any_tiny. */
+/* What a pass does besides; constants at each use, but for the last two. */
 typedef struct {
     int keep_exp;       /* stores the exponentials where there is a y                                           */
     int split_max;      /* leaves the max out of the sum: where one logit holds nearly all of S, S - e is lost by
@@ -39,6 +39,8 @@ typedef struct {
     int hessian;        /* there is an h                                                                        */
     int ignores;        /* gives ignored rows 0                                                                 */
     int adds;           /* adds to what is there instead of replacing it                                        */
+    int values;         /* with entropy: sums e (v - c) instead, v the values of an expectation and c, the pivot, in
+                           the place of m; keeps the exponentials, and takes the max for no other               */
     int any_tiny;       /* some row has a tiny log(S/e_m), which shows in its largest logit alone               */
 } pass_opts;
 

@@ -11,7 +11,7 @@ typedef struct {
     acc sum_below_max;      /* exponentials of the logits below the max; of all of them without split_max;
                                factors: abs(g)                                                      */
     vec count, exp_max;     /* split_max: how many logits are the max; in columns, the exponential of it */
-    acc sum_c_gap;          /* dense: sum of c (m - x)/T;  entropy: sum of e (m - x)/T;
+    acc sum_c_gap;          /* dense: sum of c (m - x)/T;  entropy: sum of e (m - x)/T;  values: of e (v - c);
                                factors: sum of e g                                                  */
     acc sum_c;              /* dense: sum of c                                                          */
 } sums;

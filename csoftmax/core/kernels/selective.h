@@ -6,13 +6,11 @@
 #include "targets.h"
 
 /* r = log p of each label, 0 where there is none. */
-CSM_INLINE void selective_body(tile t)
+CSM_INLINE void store_log_probs(tile t, const lse_terms *a)
 {
     const csm_block *b = t.b;
-    lse_terms a[TILE_VECTORS];
     vec L[TILE_VECTORS];
     target_logit l[TILE_VECTORS];
-    lse_terms_of(t, a);
     EACH_ROW_VECTOR(u, t) L[u] = v_log1p(a[u].rest_ratio);
     for (ptrdiff_t slot = 0; slot < b->slots; slot++) {
         gather_slot(t, slot, l);
@@ -29,6 +27,13 @@ CSM_INLINE void selective_body(tile t)
             }
         }
     }
+}
+
+CSM_INLINE void selective_body(tile t)
+{
+    lse_terms a[TILE_VECTORS];
+    lse_terms_of(t, a);
+    store_log_probs(t, a);
 }
 
 #endif

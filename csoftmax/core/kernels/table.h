@@ -14,6 +14,7 @@
 #include "short_products.h"
 #include "softcap.h"
 #include "softmax.h"
+#include "top_k.h"
 #include "transpose.h"
 #include "transpose_matrix.h"
 
@@ -85,6 +86,7 @@ KERNELS(log_softmax_rows, log_softmax_cols, log_softmax_tile, log_softmax_body)
 KERNELS(logsumexp_rows, logsumexp_cols, logsumexp_tile, logsumexp_body)
 KERNELS(entropy_rows, entropy_cols, entropy_tile, entropy_body)
 KERNELS(selective_rows, selective_cols, selective_tile, selective_body)
+KERNEL(top_k_rows, top_k_body, 1)
 T1_KERNELS(factors_rows, factors_cols, factors_tile, factors_body)
 KERNELS(label_rows, label_cols, label_tile, label_body)
 T1_KERNELS(probability_rows, probability_cols, probability_tile, probability_body)
@@ -122,6 +124,8 @@ const csm_table CSM_TABLE = {
         [CSM_LOG_VJP] = {log_vjp_rows, log_vjp_cols, NULL, V(log_vjp_tile), V(log_vjp_short)},
         [CSM_LOG_JVP] = {log_jvp_rows, log_jvp_cols, NULL, V(log_jvp_tile), V(log_jvp_short)},
         [CSM_KL] = {kl_rows},
+        [CSM_EXPECTATION] = {entropy_rows, entropy_cols, NULL, V(entropy_tile)},
+        [CSM_TOP_K] = {top_k_rows},
     },
     cap_logits, uncap_gradient, check_labels, transpose, hide, reverse,
     CONVERSIONS

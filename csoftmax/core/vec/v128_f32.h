@@ -79,7 +79,7 @@ CSM_INLINE doubles of_high(vec v) { return _mm_cvtps_pd(_mm_movehl_ps(v, v)); }
 CSM_INLINE vec of_doubles(doubles a, doubles b) { return _mm_movelh_ps(_mm_cvtpd_ps(a), _mm_cvtpd_ps(b)); }
 CSM_INLINE doubles d_fma(doubles a, doubles b, doubles c) { return a * b + c; }
 /* Products of two float32 are exact as doubles. */
-CSM_INLINE vec v_mul_err(vec a, vec b, vec p)
+static CSM_SHARED vec v_mul_err(vec a, vec b, vec p)
 {
     return of_doubles(of_low(a) * of_low(b) - of_low(p), of_high(a) * of_high(b) - of_high(p));
 }

@@ -49,7 +49,7 @@ CSM_INLINE int m_any(mask m) { return _mm_movemask_pd((vec)m) != 0; }
 CSM_INLINE void v_stream(elem *p, vec v) { _mm_stream_si128((__m128i *)p, (__m128i)v); }
 CSM_INLINE void v_drain(void) { _mm_sfence(); }
 /* As product_error in math/product.h; 0 where a part might overflow. */
-CSM_INLINE vec v_mul_err(vec a, vec b, vec p)
+static CSM_SHARED vec v_mul_err(vec a, vec b, vec p)
 {
     const vec s = v_set(0x1p27 + 1), as = a * s, bs = b * s, ah = as - (as - a), bh = bs - (bs - b);
     const vec al = a - ah, bl = b - bh, err = ah * bh - p + ah * bl + al * bh + al * bl, most = v_set(0x1p990);

@@ -32,12 +32,12 @@ done
     numpy scipy ml_dtypes pytest hypothesis mpmath threadpoolctl
 
 # The headers of Python are those of this machine, which has the same sizes of all types.
-suffix=$version
+
 export CC=aarch64-linux-gnu-gcc LDSHARED="aarch64-linux-gnu-gcc -shared"
 "$host" setup.py -q build_ext --build-lib "$work/build" --build-temp "$work/temp"
 cp -r csoftmax "$work/site/csoftmax"
 rm -f "$work"/site/csoftmax/*.so
-cp "$work"/build/csoftmax/_csoftmax.*.so "$work/site/csoftmax/_csoftmax.cpython-${suffix/./}-aarch64-linux-gnu.so"
+cp "$work"/build/csoftmax/_csoftmax.*.so "$work/site/csoftmax/_csoftmax.cpython-${version/./}-aarch64-linux-gnu.so"
 
 # A Python that starts itself again: subprocesses of the tests are emulated too.
 cat > "$work/python" <<END

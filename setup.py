@@ -1,6 +1,7 @@
 """The compiled part of the build: one extension over the C core.
 
 CSOFTMAX_THREADS=0: no threads.
+CSOFTMAX_SSE2=1: on x86-64, vectors for CPUs without AVX2, which are else given plain C.
 CSOFTMAX_DEBUG=1: for a debugger, without optimisation and with assertions.
 MAX_JOBS=n: compile n files at a time, not as many as there are CPUs.
 """
@@ -40,6 +41,9 @@ DEBUG = os.environ.get("CSOFTMAX_DEBUG", "0") != "0"
 THREADS = os.environ.get("CSOFTMAX_THREADS", "1")
 if THREADS not in ("0", "1"):
     sys.exit(f"CSOFTMAX_THREADS={THREADS}: expected 0 or 1")
+SSE2 = os.environ.get("CSOFTMAX_SSE2", "0")
+if SSE2 not in ("0", "1"):
+    sys.exit(f"CSOFTMAX_SSE2={SSE2}: expected 0 or 1")
 FLAGS += ["-O0", "-g", "-UNDEBUG"] if DEBUG else []
 PTHREAD = ["-pthread"] if THREADS == "1" else []
 
@@ -114,6 +118,7 @@ extension = Extension(
         ("NPY_NO_DEPRECATED_API", "NPY_1_26_API_VERSION"),
         ("NPY_TARGET_VERSION", "NPY_1_26_API_VERSION"),
         *([("CSM_NO_THREADS", None)] if THREADS == "0" else []),
+        *([("CSM_SSE2", None)] if SSE2 == "1" else []),
     ],
 )
 

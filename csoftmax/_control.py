@@ -84,7 +84,7 @@ def show_config(mode="stdout"):
     Examples
     --------
     >>> import csoftmax
-    >>> csoftmax.show_config(mode="dicts")["isa"] in ("avx512", "avx2", "scalar")
+    >>> csoftmax.show_config(mode="dicts")["isa"] in ("avx512", "avx2", "sse2", "neon", "scalar")
     True
     """
     from csoftmax import __version__

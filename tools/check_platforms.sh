@@ -5,7 +5,7 @@
 #     tools/check_platforms.sh
 #
 # Needs zig, or Python with pip, which then installs it in a temporary environment; for all of the runs
-# qemu-s390x-static (Debian: qemu-user-static) and wine64. It is quick where zig has the objects in its cache.
+# qemu-s390x-static, qemu-aarch64-static (Debian: qemu-user-static) and wine64. It is quick where zig has the objects in its cache.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)
@@ -21,7 +21,7 @@ export zig work
 
 # AVX takes clang minutes and is the same on all systems: there it is not optimised, not linked, and not run.
 compiled_only=(aarch64-macos x86_64-macos x86_64-linux-musl riscv64-linux-musl)
-run=(x86-linux-musl s390x-linux-musl x86_64-windows-gnu)
+run=(x86-linux-musl s390x-linux-musl aarch64-linux-musl x86_64-windows-gnu)
 
 # compile TARGET FILE.c: to $work/TARGET/FILE.o; only as far as its intermediate code where nothing is to be linked
 compile() {
@@ -29,7 +29,7 @@ compile() {
     name=$(basename "$file" .c)
     local flags=(-target "$target" -std=c11 -O1 -Wall -Wextra -Werror -fno-sanitize=undefined
                  -ffp-contract=off -fno-math-errno -fno-trapping-math)
-    [[ $target = x86_64* ]] && flags+=(-DSTAND_IN_FOR_AVX)
+    [[ $target = x86_64* ]] && flags+=(-DSTAND_IN_FOR_AVX -DCSM_SSE2)
     # From -O1 on, clang 22 gives other float32 losses on s390x.
     [[ $target = s390x* ]] && flags+=(-O0)
     if [[ " $run " = *" $target "* && ! ($target = x86_64* && $name = avx*) ]]; then
@@ -65,6 +65,7 @@ run_on() {
 
 run_on x86-linux-musl
 run_on s390x-linux-musl qemu-s390x-static
+run_on aarch64-linux-musl qemu-aarch64-static
 export WINEPREFIX=$work/wine WINEDEBUG=-all PATH=$PATH:/usr/lib/wine
 run_on x86_64-windows-gnu wine64 2> /dev/null
 if command -v wineserver > /dev/null; then

@@ -10,7 +10,7 @@ static int always(void) { return 1; }
 #if defined(__x86_64__)
 #include <cpuid.h>
 
-extern const csm_table csm_f32_avx2, csm_f64_avx2, csm_f32_avx512, csm_f64_avx512;
+extern const csm_table csm_f32_avx2, csm_f64_avx2, csm_f32_avx512, csm_f64_avx512, csm_f32_sse2, csm_f64_sse2;
 
 /* The registers whose contents the system keeps for each thread (XCR0): without that it may run no instruction that
    uses them. In order: XMM, YMM; k0-7, ZMM0-15, ZMM16-31. */
@@ -40,6 +40,8 @@ static int has_avx512(void)
     return has_avx2() && has(bit_OSXSAVE, bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL | bit_AVX512CD,
                              KEEPS_YMM | KEEPS_ZMM);
 }
+#elif defined(__AARCH64EL__)
+extern const csm_table csm_f32_neon, csm_f64_neon;
 #endif
 
 static const struct {
@@ -49,6 +51,11 @@ static const struct {
 #if defined(__x86_64__)
     {has_avx512, &csm_f32_avx512, &csm_f64_avx512},
     {has_avx2, &csm_f32_avx2, &csm_f64_avx2},
+#ifdef CSM_SSE2
+    {always, &csm_f32_sse2, &csm_f64_sse2},
+#endif
+#elif defined(__AARCH64EL__)
+    {always, &csm_f32_neon, &csm_f64_neon},
 #endif
     {always, &csm_f32_scalar, &csm_f64_scalar},
 };

@@ -30,14 +30,14 @@ static inline void csm_fpenv_leave(csm_fpenv saved)
 
 #elif defined(__aarch64__)
 
-typedef unsigned long csm_fpenv;
+typedef unsigned long long csm_fpenv;      /* a register: Windows has a shorter long */
 
 static inline csm_fpenv csm_fpenv_enter(void)
 {
     csm_fpenv saved;
     __asm__ volatile("mrs %0, fpcr" : "=r"(saved));
     if (saved)
-        __asm__ volatile("msr fpcr, %0" : : "r"(0ul));
+        __asm__ volatile("msr fpcr, %0" : : "r"(0ull));
     return saved;
 }
 

@@ -43,9 +43,13 @@ enum { TILES_AHEAD = 16 };
 enum { FEW_CLASSES = 48 };
 #define MORE_CLASSES (V_LANES == 16 ? 88 : V_LANES == 8 ? 60 : 48)
 
-/* Classes up to which rows without gaps are transposed by permutations of whole vectors: of four lanes four classes are
-   a square, which is faster. */
+/* Classes up to which rows without gaps are transposed by permutations of whole vectors, where there are such: of four
+   lanes four classes are a square, which is faster. */
+#ifdef V_CHOICE
 #define MOST_PACKED (V_LANES > 4 ? 4 : 3)
+#else
+#define MOST_PACKED 1
+#endif
 
 /* Classes up to which rows that are lanes are compared with their labels: reading and writing single numbers of
    vectors, which waits for the stores before, takes longer (docs/notes/tiles.md). */

@@ -46,6 +46,8 @@ INCLUDES = {
 """What each includes of the core, in order."""
 
 INSTANCES = [name for name in CODE if fnmatch(name, "isa/*.c")]
+VECTORS = {"neon": "v128", "sse2": "v128"}
+"""Levels that share their vectors."""
 ALGORITHMS = [name for name in CODE if fnmatch(name, "kernels/*.h")]
 HEADERS = [name for name in CODE if name.endswith(".h")]
 
@@ -168,16 +170,21 @@ KNOWS = {
 }
 
 
+def vectors_of(instance):
+    """The vector layer of an instance."""
+    level, dtype = Path(instance).stem.split("_")
+    return f"vec/{VECTORS.get(level, level)}_{dtype}.h"
+
+
 def known(name):
     """What a file of the core may include of it."""
     constants = re.compile(r"_b?f\d\d\.h$")
     math = {other for other in CODE if fnmatch(other, "math/*.h")}
     shared = {other for other in math if not constants.search(other)}
     if name in INSTANCES:
-        pair = Path(name).stem
-        other_dtypes = rf"_(?!{pair.split('_')[1]}\.)b?f\d\d\.h$"
+        other_dtypes = rf"_(?!{Path(name).stem.split('_')[1]}\.)b?f\d\d\.h$"
         own = {other for other in math if not re.search(other_dtypes, other)}
-        return {"block.h", "isa/target.h", f"vec/{pair}.h", "kernels/table.h"} | own
+        return {"block.h", "isa/target.h", vectors_of(name), "kernels/table.h"} | own
     if name in ALGORITHMS:
         return set(ALGORITHMS) | {"block.h", "tuning.h", "vec/vec.h"} | shared
     if name in math:
@@ -215,8 +222,11 @@ def test_a_header_compiles_alone(name, tmp_path):
     flags += ["-Wno-unused-function", "-Wno-unused-const-variable", "-Wno-unknown-warning-option", "-Wno-psabi"]
     if name == "threads_windows.h" and sys.platform != "win32":
         pytest.skip("for Windows")
-    if re.match("vec/(avx|sse)", name):
-        if platform.machine() not in ("x86_64", "AMD64"):
+    is_x86 = platform.machine() in ("x86_64", "AMD64")
+    if name.startswith("vec/v128") and not (is_x86 or platform.machine() in ("aarch64", "arm64", "ARM64")):
+        pytest.skip("intrinsics of x86 and ARM")
+    if name.startswith("vec/avx"):
+        if not is_x86:
             pytest.skip("intrinsics of x86")
         features = re.search(r'TARGET_BEGIN\("([^"]+)"\)', instance_of(name))[1]
         flags += [f"-m{feature}" for feature in features.split(",")]
@@ -237,7 +247,7 @@ def test_every_level_of_the_build_has_its_instances():
 def test_an_instance_joins_one_vector_header_to_the_engine(name):
     assert re.fullmatch(r"isa/[a-z0-9]+_(f16|bf16|f32|f64)\.c", name)
     level, dtype = Path(name).stem.split("_")
-    assert f"vec/{level}_{dtype}.h" in INCLUDES[name]
+    assert vectors_of(name) in INCLUDES[name]
     assert INCLUDES[name][:2] == ["block.h", "isa/target.h"]
     assert INCLUDES[name][-1] == "kernels/table.h"
     assert f'CSM_ISA "{level}"' in CODE[name]

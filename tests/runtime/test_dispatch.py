@@ -16,7 +16,7 @@ import csoftmax
 
 CONFIG = csoftmax.show_config(mode="dicts")
 UNKNOWN = ["sse9", "AVX2", "avx", "avx2 ", "avx512,avx2", "0", "auto"]
-ELSEWHERE = sorted({"avx512", "avx2", "neon", *CONFIG["built"]} - set(CONFIG["isas"]))
+ELSEWHERE = sorted({"avx512", "avx2", "sse2", "neon", *CONFIG["built"]} - set(CONFIG["isas"]))
 """Levels of other builds and other CPUs."""
 
 

@@ -1,5 +1,5 @@
 /* Compiles the rest of a file for one instruction set: TARGET_BEGIN("avx2,fma") ... TARGET_END.
-   The only includer of <immintrin.h>, <math.h> and <string.h> in the core: a system header that is first
+   The only includer of <immintrin.h>, <arm_neon.h>, <math.h> and <string.h> in the core: a system header that is first
    read inside the pragmas would be compiled for the wrong target. */
 #ifndef CSM_TARGET_H
 #define CSM_TARGET_H
@@ -11,6 +11,8 @@
 #include <string.h>
 #if defined(__x86_64__) || defined(__i386__)
 #include <immintrin.h>
+#elif defined(__AARCH64EL__)
+#include <arm_neon.h>
 #endif
 
 /* Rounding to integers by adding large numbers, and sums as hi + lo, are right where each operation rounds to its own

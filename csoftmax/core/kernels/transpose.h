@@ -27,6 +27,8 @@
             }                                                                               \
         }
 
+#ifdef V_CHOICE
+
 /* Two to four classes without gaps between the rows: n vectors hold V_LANES rows, and each transposed vector is chosen
    from them in n - 1 steps. Step 0 chooses lane i from the first two vectors, step k from the result so far and vector
    k + 1. On the way in, vector `to` gets class `to` of row i, which is element n i + to; on the way out, lane i of
@@ -91,6 +93,11 @@ CSM_INLINE void packed_out(elem *y, const elem *buffer, ptrdiff_t rows, int n)
 
 PACKED(transpose_in_packed, packed_in)
 PACKED(transpose_out_packed, packed_out)
+
+#else
+#define transpose_in_packed(buffer, x, xs, rows, n) 0
+#define transpose_out_packed(y, buffer, ys, rows, n) 0
+#endif
 
 /* `rows` rows of n classes, to a tile that has a line of TILE_ROWS rows for each class. */
 static void transpose_in(elem *buffer, const elem *x, ptrdiff_t xs, ptrdiff_t rows, ptrdiff_t n)

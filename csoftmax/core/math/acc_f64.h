@@ -30,9 +30,12 @@ CSM_INLINE acc a_add(acc w, vec v)
 }
 
 /* In fours with the smaller errors of exponentials by table at T = 1, else in pairs: at T = 30000 a softmax of 70
-   classes was off by 3.03 of the 3 ULP allowed (docs/notes/exp.md). */
+   classes was off by 3.03 of the 3 ULP allowed (docs/notes/exp.md). One by one where products inside sums are rounded:
+   in pairs a softmax of 57 classes was off by 3.004 (docs/notes/vec128.md). */
 CSM_INLINE acc a_add_four(acc w, vec a, vec b, vec c, vec d, int T_is_1)
 {
+    if (!V_FUSED)
+        return a_add(a_add(a_add(a_add(w, a), b), c), d);
     const vec ab = v_add(a, b), cd = v_add(c, d);
     return V_TABLE > 1 && T_is_1 ? a_add(w, v_add(ab, cd)) : a_add(a_add(w, ab), cd);
 }

@@ -16,6 +16,7 @@ typedef struct { __m256d a, b; } acc;      /* lanes 0..3 and 4..7 */
 #define V_TABLE 1
 #define V_LOG2_LANES 3
 #define V_FUSED 1
+#define V_CHOICE
 #define V_HALF
 
 CSM_INLINE __m256i lanes_below(ptrdiff_t n)

@@ -14,6 +14,7 @@ typedef __m256d mask;
 #define V_TABLE 1
 #define V_LOG2_LANES 2
 #define V_FUSED 1
+#define V_CHOICE
 
 CSM_INLINE __m256i lanes_below(ptrdiff_t n)
 {

@@ -15,6 +15,7 @@ typedef struct { __m512d a, b; } acc;      /* lanes 0..7 and 8..15 */
 #define V_TABLE 16
 #define V_LOG2_LANES 4
 #define V_FUSED 1
+#define V_CHOICE
 #define V_HALF
 
 CSM_INLINE mask m_first(ptrdiff_t n) { return (mask)((1u << n) - 1); }

@@ -13,6 +13,7 @@ typedef __mmask8 mask;
 #define V_TABLE 16
 #define V_LOG2_LANES 3
 #define V_FUSED 1
+#define V_CHOICE
 
 CSM_INLINE mask m_first(ptrdiff_t n) { return (mask)((1u << n) - 1); }
 

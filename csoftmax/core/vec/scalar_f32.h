@@ -119,9 +119,6 @@ CSM_INLINE vec v_exponent(vec a) { return (vec)((int)(bits_of(a) >> 23 & 255) - 
 CSM_INLINE vec v_swap_lanes(vec a, int i) { (void)i; return a; }
 CSM_INLINE vec v_zip_lo(vec a, vec b, int i) { (void)b, (void)i; return a; }
 CSM_INLINE vec v_zip_hi(vec a, vec b, int i) { (void)a, (void)i; return b; }
-typedef int choice;
-CSM_INLINE choice v_choice(const unsigned char *p) { return *p; }
-CSM_INLINE vec v_choose(vec a, vec b, choice c) { return c ? b : a; }
 CSM_INLINE real v_first(vec a) { return a; }
 CSM_INLINE vec v_lanes(void) { return 0; }
 

@@ -21,15 +21,22 @@ __all__ = [
     "log_softmax_jvp",
     "log_softmax_vjp",
     "logsumexp",
+    "segment_cross_entropy",
+    "segment_log_softmax",
+    "segment_logsumexp",
+    "segment_softmax",
+    "segment_softmax_vjp",
     "selective_log_softmax",
     "set_num_threads",
     "show_config",
     "softmax",
     "softmax_entropy",
+    "softmax_expectation",
     "softmax_grad_hess",
     "softmax_jacobian",
     "softmax_jvp",
     "softmax_vjp",
+    "top_k_log_softmax",
 ]
 
 __version__: str
@@ -367,6 +374,271 @@ def softmax_entropy(
     dtype: DTypeLike | None = None,
     out: _Given = None,
 ) -> tuple[Any, Any]: ...
+@overload
+def softmax_expectation(
+    x: NDArray[_Real],
+    values: ArrayLike,
+    axis: SupportsIndex = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    where: _Bool = None,
+    return_grad: Literal[True],
+    out: None = None,
+) -> tuple[Any, NDArray[_Real]]: ...
+@overload
+def softmax_expectation(
+    x: ArrayLike,
+    values: ArrayLike,
+    axis: SupportsIndex = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    where: _Bool = None,
+    return_grad: Literal[True],
+    out: _Given = None,
+) -> tuple[Any, Any]: ...
+@overload
+def softmax_expectation(
+    x: ArrayLike,
+    values: ArrayLike,
+    axis: SupportsIndex = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    where: _Bool = None,
+    return_grad: Literal[False] = False,
+    out: _Out,
+) -> _Out: ...
+@overload
+def softmax_expectation(
+    x: ArrayLike,
+    values: ArrayLike,
+    axis: SupportsIndex = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    where: _Bool = None,
+    return_grad: bool = False,
+    out: _Given = None,
+) -> Any: ...
+@overload
+def top_k_log_softmax(
+    x: NDArray[_Real],
+    k: SupportsIndex,
+    axis: SupportsIndex = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    where: _Bool = None,
+) -> tuple[NDArray[_Real], NDArray[np.intp]]: ...
+@overload
+def top_k_log_softmax(
+    x: _AsFloat64,
+    k: SupportsIndex,
+    axis: SupportsIndex = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    where: _Bool = None,
+) -> tuple[NDArray[np.float64], NDArray[np.intp]]: ...
+@overload
+def top_k_log_softmax(
+    x: ArrayLike,
+    k: SupportsIndex,
+    axis: SupportsIndex = -1,
+    *,
+    temperature: _Temperature = 1.0,
+    where: _Bool = None,
+) -> tuple[Any, NDArray[np.intp]]: ...
+@overload
+def segment_softmax(
+    x: NDArray[_Real],
+    offsets: ArrayLike,
+    *,
+    temperature: _Temperature = 1.0,
+    out: None = None,
+) -> NDArray[_Real]: ...
+@overload
+def segment_softmax(
+    x: _AsFloat64,
+    offsets: ArrayLike,
+    *,
+    temperature: _Temperature = 1.0,
+    out: None = None,
+) -> NDArray[np.float64]: ...
+@overload
+def segment_softmax(
+    x: ArrayLike,
+    offsets: ArrayLike,
+    *,
+    temperature: _Temperature = 1.0,
+    out: _Out,
+) -> _Out: ...
+@overload
+def segment_softmax(
+    x: ArrayLike,
+    offsets: ArrayLike,
+    *,
+    temperature: _Temperature = 1.0,
+    out: None = None,
+) -> Any: ...
+@overload
+def segment_log_softmax(
+    x: NDArray[_Real],
+    offsets: ArrayLike,
+    *,
+    temperature: _Temperature = 1.0,
+    out: None = None,
+) -> NDArray[_Real]: ...
+@overload
+def segment_log_softmax(
+    x: _AsFloat64,
+    offsets: ArrayLike,
+    *,
+    temperature: _Temperature = 1.0,
+    out: None = None,
+) -> NDArray[np.float64]: ...
+@overload
+def segment_log_softmax(
+    x: ArrayLike,
+    offsets: ArrayLike,
+    *,
+    temperature: _Temperature = 1.0,
+    out: _Out,
+) -> _Out: ...
+@overload
+def segment_log_softmax(
+    x: ArrayLike,
+    offsets: ArrayLike,
+    *,
+    temperature: _Temperature = 1.0,
+    out: None = None,
+) -> Any: ...
+@overload
+def segment_logsumexp(
+    x: NDArray[_Real],
+    offsets: ArrayLike,
+    *,
+    temperature: _Temperature = 1.0,
+    out: None = None,
+) -> NDArray[_Real]: ...
+@overload
+def segment_logsumexp(
+    x: _AsFloat64,
+    offsets: ArrayLike,
+    *,
+    temperature: _Temperature = 1.0,
+    out: None = None,
+) -> NDArray[np.float64]: ...
+@overload
+def segment_logsumexp(
+    x: ArrayLike,
+    offsets: ArrayLike,
+    *,
+    temperature: _Temperature = 1.0,
+    out: _Out,
+) -> _Out: ...
+@overload
+def segment_logsumexp(
+    x: ArrayLike,
+    offsets: ArrayLike,
+    *,
+    temperature: _Temperature = 1.0,
+    out: None = None,
+) -> Any: ...
+@overload
+def segment_softmax_vjp(
+    p: NDArray[_Real],
+    g: NDArray[_Real],
+    offsets: ArrayLike,
+    *,
+    out: None = None,
+) -> NDArray[_Real]: ...
+@overload
+def segment_softmax_vjp(
+    p: _AsFloat64,
+    g: _AsFloat64,
+    offsets: ArrayLike,
+    *,
+    out: None = None,
+) -> NDArray[np.float64]: ...
+@overload
+def segment_softmax_vjp(
+    p: ArrayLike,
+    g: ArrayLike,
+    offsets: ArrayLike,
+    *,
+    out: _Out,
+) -> _Out: ...
+@overload
+def segment_softmax_vjp(
+    p: ArrayLike,
+    g: ArrayLike,
+    offsets: ArrayLike,
+    *,
+    out: None = None,
+) -> Any: ...
+@overload
+def segment_cross_entropy(
+    x: NDArray[_Loss],
+    target: ArrayLike,
+    offsets: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    reduction: Literal["mean", "sum"] = "mean",
+    return_grad: Literal[False] = False,
+    out: None = None,
+) -> _Loss: ...
+@overload
+def segment_cross_entropy(
+    x: NDArray[_Loss],
+    target: ArrayLike,
+    offsets: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    reduction: Literal["mean", "sum"] = "mean",
+    return_grad: Literal[True],
+    out: None = None,
+) -> tuple[_Loss, NDArray[_Loss]]: ...
+@overload
+def segment_cross_entropy(
+    x: NDArray[_Loss],
+    target: ArrayLike,
+    offsets: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    reduction: Literal["none"],
+    return_grad: Literal[False] = False,
+    out: None = None,
+) -> NDArray[_Loss]: ...
+@overload
+def segment_cross_entropy(
+    x: NDArray[_Loss],
+    target: ArrayLike,
+    offsets: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    reduction: Literal["none"],
+    return_grad: Literal[True],
+    out: None = None,
+) -> tuple[NDArray[_Loss], NDArray[_Loss]]: ...
+@overload
+def segment_cross_entropy(
+    x: ArrayLike,
+    target: ArrayLike,
+    offsets: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    reduction: Literal["mean", "sum", "none"] = "mean",
+    return_grad: Literal[True],
+    out: _Given = None,
+) -> tuple[Any, Any]: ...
+@overload
+def segment_cross_entropy(
+    x: ArrayLike,
+    target: ArrayLike,
+    offsets: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    reduction: Literal["mean", "sum", "none"] = "mean",
+    return_grad: bool = False,
+    out: _Given = None,
+) -> Any: ...
 @overload
 def softmax_jacobian(
     p: NDArray[_Real],

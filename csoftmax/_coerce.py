@@ -268,7 +268,8 @@ def refuse_segment_target(a, size, rows):
     """Say why an array is neither positions in the rows nor probabilities."""
     raise ValueError(
         f"target has shape {a.shape} and dtype {a.dtype}, but {rows} rows of {size} numbers together take integers of "
-        f"shape {(rows,)}, positions, or floating numbers of shape {(size,)}, probabilities{_ravel(a, (rows,), 'target')}"
+        f"shape {(rows,)}, positions, or floating numbers of shape {(size,)}, probabilities"
+        f"{_ravel(a, (rows,), 'target')}"
     )
 
 

@@ -11,8 +11,8 @@ def softmax_expectation(x, values, axis=-1, *, temperature=1.0, where=None, retu
     x : array_like
         Logits of any shape; "rows" are the shape without `axis`. dtypes as in `softmax`.
     values : array_like
-        One vector, shape (n,): the value of each class, whatever `axis` is. Or an array that broadcasts to `x`. Taken in
-        the dtype of `x`, float32 for 16-bit ones.
+        One vector, shape (n,): the value of each class, whatever `axis` is. Or an array that broadcasts to `x`. Taken
+        in the dtype of `x`, float32 for 16-bit ones.
     axis : int
         The class axis, of length n.
     temperature : float or array_like
@@ -22,8 +22,8 @@ def softmax_expectation(x, values, axis=-1, *, temperature=1.0, where=None, retu
     return_grad : bool
         Return the gradient of the expectations' sum with respect to `x` as well, ``p * (values - E)/T``.
     out : ndarray, optional
-        Where the expectation goes; with `return_grad` where the gradient goes, and the expectation is a new array. Then
-        it has x's shape and may be `x`.
+        Where the expectation goes; with `return_grad` where the gradient goes, and the expectation is a new array.
+        Then it has x's shape and may be `x`.
 
     Returns
     -------
@@ -31,8 +31,8 @@ def softmax_expectation(x, values, axis=-1, *, temperature=1.0, where=None, retu
         E, x's shape without `axis`, in the dtype of `x`; within 4 ULP of the larger of abs(E) and
         ``sum(p * abs(values - c))``, c the value at the largest logit. NaN where softmax is.
     grad : ndarray or scalar
-        If `return_grad`: x's shape and memory order; within 5 ULP of ``p/T`` times the larger of ``abs(values - c)`` and
-        ``sum(p * abs(values - c))``. 0 of classes that take no part.
+        If `return_grad`: x's shape and memory order; within 5 ULP of ``p/T`` times the larger of ``abs(values - c)``
+        and ``sum(p * abs(values - c))``. 0 of classes that take no part.
 
     Raises
     ------
@@ -45,8 +45,9 @@ def softmax_expectation(x, values, axis=-1, *, temperature=1.0, where=None, retu
 
     Notes
     -----
-    Computed as ``E = c + sum(e * (values - c)) / sum(e)``, e the exponentials of the logits: next to one-hot the gradient
-    does not cancel. A class whose logit is -inf contributes nothing, whatever its value. See docs/derivation.md.
+    Computed as ``E = c + sum(e * (values - c)) / sum(e)``, e the exponentials of the logits: next to one-hot the
+    gradient does not cancel. A class whose logit is -inf contributes nothing, whatever its value; where another value
+    is infinite or NaN, the expectation is not finite. See docs/derivation.md.
 
     Examples
     --------

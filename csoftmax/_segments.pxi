@@ -168,8 +168,8 @@ def segment_cross_entropy(x, target, offsets, *, sample_weight=None, reduction="
     Returns
     -------
     loss : scalar or ndarray
-        In nats, of the dtype of `x`, float32 for 16-bit ones; shape (rows,) if `reduction` is "none". An empty row, which
-        only probabilities can have, has the loss 0.
+        In nats, of the dtype of `x`, float32 for 16-bit ones; shape (rows,) if `reduction` is "none". An empty row,
+        which only probabilities can have, has the loss 0.
     grad : ndarray
         If `return_grad`: of x's shape and dtype.
 
@@ -184,8 +184,8 @@ def segment_cross_entropy(x, target, offsets, *, sample_weight=None, reduction="
 
     Notes
     -----
-    See `cross_entropy` and docs/derivation.md. The loss of a listwise ranking (ListNet): Cao, Z. et al. (2007), "Learning
-    to rank: from pairwise approach to listwise approach", ICML; and of a conditional logit.
+    See `cross_entropy` and docs/derivation.md. The loss of a listwise ranking (ListNet): Cao, Z. et al. (2007),
+    "Learning to rank: from pairwise approach to listwise approach", ICML; and of a conditional logit.
 
     Examples
     --------

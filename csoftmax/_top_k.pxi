@@ -15,8 +15,8 @@ def top_k_log_softmax(x, k, axis=-1, *, temperature=1.0, where=None):
     temperature : float or array_like
         T > 0; an array broadcasts to the rows.
     where : array_like of bool, optional
-        The classes that take part, broadcast to `x`. Where they are fewer than k, the last log-probabilities are -inf, of
-        classes that do not take part or whose logit is -inf, the smallest first.
+        The classes that take part, broadcast to `x`. Where they are fewer than k, the last log-probabilities are -inf,
+        of classes that do not take part or whose logit is -inf, the smallest first.
 
     Returns
     -------
@@ -37,15 +37,15 @@ def top_k_log_softmax(x, k, axis=-1, *, temperature=1.0, where=None):
 
     Notes
     -----
-    A row is read once from memory, and is not sorted: a heap of k classes takes those that are larger than its least. See
-    `selective_log_softmax` and docs/derivation.md.
+    A row is read once from memory, and is not sorted: a heap of k classes takes those that are larger than its least.
+    See `selective_log_softmax` and docs/derivation.md.
 
     Examples
     --------
     >>> import numpy as np, csoftmax
     >>> log_probs, index = csoftmax.top_k_log_softmax(np.array([[0.0, 2.0, 1.0, 2.0]]), 3)
     >>> log_probs.round(4), index
-    (array([[-0.9076, -0.9076, -1.9076]]), array([[1, 3, 2]]))
+    (array([[-0.9176, -0.9176, -1.9176]]), array([[1, 3, 2]]))
     """
     return compute_top_k(x, k, axis, temperature, where)
 

@@ -57,8 +57,8 @@ csm_status csm_read_labels(ptrdiff_t *dst, ptrdiff_t step, const char *src, csm_
         ptrdiff_t apart[CONVERTED_AT_ONCE], *const checked = step == 1 ? dst + i : apart;
         read_part(&l, src + i * stride, from, swapped, stride, n, none);
         if (!check(checked, l.whole, n, &range, &rule->skipped)) {
-            ptrdiff_t k = 0;
-            while (check(checked, l.whole + k, 1, &range, &rule->skipped))
+            ptrdiff_t k = 0, one;       /* those before it stay in dst */
+            while (check(&one, l.whole + k, 1, &range, &rule->skipped))
                 k++;
             rule->bad = i + k;
             return refuse(&l, k, from, rule->text, sizeof rule->text);

@@ -17,6 +17,7 @@ from surface import (
     PER_ROW,
     PRODUCTS,
     SCALED,
+    SEGMENTS,
     SENTINEL,
     SIGNATURES,
     TYPED,
@@ -36,7 +37,10 @@ ROWS, CLASSES = 3, 4
 SELECTIVE, GRAD_HESS = "selective_log_softmax", "softmax_grad_hess"
 PAIRS = [*PRODUCTS, "kl_divergence"]
 """Functions of two arrays of one shape."""
-WHERE = [*MAPS, SELECTIVE, *LOSSES, "linear_cross_entropy"]
+EXPECTATION, TOP_K = "softmax_expectation", "top_k_log_softmax"
+WHERE = [*MAPS, SELECTIVE, EXPECTATION, TOP_K, *LOSSES, "linear_cross_entropy"]
+SEGMENT_LOSS, SEGMENT_VJP = "segment_cross_entropy", "segment_softmax_vjp"
+TEMPERED = [name for name in SEGMENTS if name not in (SEGMENT_LOSS, SEGMENT_VJP)]
 SUMS = ["logsumexp", "softmax_entropy"]
 NAN, INF = np.nan, np.inf
 MEMORY = np.full(13, SENTINEL)
@@ -400,6 +404,54 @@ TABLE = [
     (LINEAR, "out", {"dx and dw": (MEMORY[:6].reshape(3, 2), MEMORY[5:].reshape(4, 2), None)}, ValueError,
      ["dx and dw.*memory"]),
     (LINEAR, "out", {"dw and db": (None, MEMORY[5:].reshape(4, 2), MEMORY[5::2])}, ValueError, ["dw and db.*memory"]),
+    # Expectations
+    (EXPECTATION, "values", BAD_ARRAYS, TypeError, [r"\bvalues\b"]),
+    (EXPECTATION, "values", MASKED, TypeError, ["mask", r"\bvalues\b"]),
+    (EXPECTATION, "values", arrays_of([(3,), (1,), (5,), (0,)]), ValueError, ["values has shape {shape}.*4 classes"]),
+    (EXPECTATION, "values", arrays_of([(4, 3), (2, 4), (1, 3, 4), (3, 4, 1)]), ValueError,
+     ["values has shape {shape}.*" + names((3, 4))[0]]),
+    (EXPECTATION, None, {"of rows": {"return_grad": True, "out": np.full(3, SENTINEL)}}, ValueError, ["out has shape"]),
+    # The largest log-probabilities
+    (TOP_K, "k", [0, -1, 5, 2**70], ValueError, ["k must be from 1 to.* 4"]),
+    (TOP_K, "k", [1.0, "2", None, [1]], TypeError, ["k must be an integer"]),
+    (TOP_K, "x", BAD_ARRAYS, TypeError, [r"\bx\b"]),
+    (TOP_K, "x", MASKED, TypeError, ["mask"]),
+    (TOP_K, "axis", [2, -3], AXIS_ERROR, ["axis"]),
+    (TOP_K, "axis", [None, (0,)], TypeError, ["axis"]),
+    (TOP_K, "temperature", [0, NAN, INF, -1.0, row_with(1, 0.0)], ValueError, ["temperature"]),
+    # Rows one after another
+    (SEGMENTS, "first", with_shape(BAD_ARRAYS, True), TypeError, [r"\b{argument}\b"]),
+    (SEGMENTS, "first", MASKED, TypeError, ["mask", r"\b{argument}\b"]),
+    (SEGMENTS, "first", arrays_of([(), (7, 1), (1, 7)]), ValueError, ["{argument} has shape {shape}.*one axis"]),
+    (SEGMENT_VJP, "g", arrays_of([(6,), (8,), (0,)]), ValueError, ["{shape}", *names((7,))]),
+    (SEGMENT_VJP, "g", arrays_of([(7, 1)]), ValueError, ["g has shape {shape}"]),
+    (SEGMENTS, "offsets", {"from 1": [1, 3, 7], "from -1": [-1, 3, 7]}, ValueError, [r"offsets\[0\] = -?1"]),
+    (SEGMENTS, "offsets", {"falling": [0, 4, 3, 7], "at last": np.array([0, 4, 3])}, ValueError,
+     [r"offsets\[2\] = 3 is less than 4"]),
+    (SEGMENTS, "offsets", {"past the end": [0, 8, 9], "beyond": np.array([0, 2**63], np.uint64)}, ValueError,
+     [r"offsets\[1\] = \d+ is past the end of an array of 7"]),
+    (SEGMENTS, "offsets", {"short": [0, 3, 6], "of nothing": [0]}, ValueError, [r"offsets\[\d\] = \d.*7"]),
+    (SEGMENTS, "offsets", [[], [0.0, 7.0], [[0, 7]], 0, "07", [False, True], None], ValueError,
+     ["offsets must be integers"]),
+    (SEGMENTS, "offsets", {"masked": np.ma.masked_array([0, 3, 7])}, TypeError, ["offsets.*mask"]),
+    (TEMPERED, "temperature", [0.0, -1.0, NAN, INF, np.array([1.0, 0.0])], ValueError, ["temperature"]),
+    (TEMPERED, "temperature", arrays_of([(3,), (7,), (2, 1)]), ValueError, ["temperature.*{shape}.*" + names((2,))[0]]),
+    (SEGMENT_LOSS, "target", {"too far": [3, 0], "both": [3, 9], "uint64": np.array([3, 2], np.uint64)}, IndexError,
+     [r"target\[0\] = 3 is not a class index in \[0, 3\)"]),
+    (SEGMENT_LOSS, "target", {"second": [2, 4], "and negative": np.array([0, 4])}, IndexError,
+     [r"target\[1\] = 4 is not a class index in \[0, 4\)"]),
+    (SEGMENT_LOSS, "target", {"negative": [0, -1], "to ignore": [0, -100]}, IndexError, [r"target\[1\] = -1"]),
+    (SEGMENT_LOSS, None, {"empty row": {"target": [0, 0, 0], "offsets": [0, 3, 3, 7]}}, IndexError,
+     [r"target\[1\] = 0 is not a class index in \[0, 0\)"]),
+    (SEGMENT_LOSS, None, {"later negative": {"target": [3, -5], "offsets": [0, 3, 7]}}, IndexError,
+     [r"target\[0\] = 3"]),
+    (SEGMENT_LOSS, "target", arrays_of([(7,), (3,), (2, 1)], int), ValueError, ["target has shape {shape}"]),
+    (SEGMENT_LOSS, "target", arrays_of([(2,), (6,), (7, 1)]), ValueError, ["target has shape {shape}"]),
+    (SEGMENT_LOSS, "target", [(0, 1), ([0, 1], [0.5, 0.5])], TypeError, ["target is a tuple"]),
+    (SEGMENT_LOSS, "target", {"bool": np.array([True, False]), "complex": np.ones(7, complex)}, TypeError, ["target"]),
+    (SEGMENT_LOSS, "reduction", ["avg", None], ValueError, ["reduction"]),
+    (SEGMENT_LOSS, "sample_weight", arrays_of([(3,), (7,)]), ValueError, ["sample_weight has shape {shape}"]),
+    (SEGMENT_LOSS, "return_grad", [False], ValueError, ["return_grad"]),
 ]  # fmt: skip
 
 

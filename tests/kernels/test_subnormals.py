@@ -75,6 +75,7 @@ def outputs(csm, x, axis, t, rng):
     index, prob = np.stack([labels, best], axis=1), np.full((rows, 2), 0.5)
     weight, sample_weight = rng.uniform(0.5, 2, classes), rng.uniform(0.5, 2, rows)
     other = np.roll(x, 1, 1 + axis)
+    values = (rng.uniform(0.5, 2, x.shape) * rng.choice([-1, 1], x.shape)).astype(x.dtype)
     options = {"temperature": t, "reduction": "sum", "return_grad": True}
     calls = {
         "softmax": lambda: csm.softmax(x, axis, temperature=t),
@@ -95,9 +96,21 @@ def outputs(csm, x, axis, t, rng):
         "loss of the best, focal": lambda: csm.cross_entropy(x, best, axis, focal_gamma=2.0, **options),
         "loss, pairs": lambda: csm.cross_entropy(x, (index, prob), axis, **options),
         "temperature per row": lambda: csm.softmax(x, axis, temperature=np.full(rows, t)),
+        "expectation": lambda: csm.softmax_expectation(x, values, axis, temperature=t),
+        "expectation and gradient": lambda: csm.softmax_expectation(x, values, axis, temperature=t, return_grad=True),
+        "expectation of classes": lambda: csm.softmax_expectation(x, weight, axis, temperature=t, return_grad=True),
+        "top_k_log_softmax": lambda: csm.top_k_log_softmax(x, min(3, classes), axis, temperature=t)[0],
         "kl_divergence": lambda: csm.kl_divergence(x, other, axis, temperature=t, reduction="none"),
         "kl_divergence and gradient": lambda: csm.kl_divergence(x, other, axis, **options),
     }
+    if axis == -1:
+        flat, offsets = x.ravel(), np.arange(rows + 1) * classes
+        reduced = {"reduction": "sum", "return_grad": True}
+        calls["segment_softmax"] = lambda: csm.segment_softmax(flat, offsets, temperature=t)
+        calls["segment_log_softmax"] = lambda: csm.segment_log_softmax(flat, offsets, temperature=t)
+        calls["segment_logsumexp"] = lambda: csm.segment_logsumexp(flat, offsets, temperature=t)
+        if t == 1:
+            calls["segment_cross_entropy"] = lambda: csm.segment_cross_entropy(flat, labels, offsets, **reduced)
     if t == 1:
         b = rng.uniform(0.1, 2, x.shape) * rng.choice([-1, 0, 1], x.shape, p=[0.4, 0.1, 0.5])
         b = b.astype(x.dtype)

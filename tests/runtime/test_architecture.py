@@ -154,6 +154,7 @@ KNOWS = {
     "lines.h": {"plan.h"},
     "staging.c": {"plan.h"},
     "options.c": {"plan.h"},
+    "segments.c": {"plan.h", "parallel.h", "tuning.h"},
     "plan.h": {"convert.h", "block.h", "labels.h", "fpenv.h", "tuning.h"},
     "convert.c": {"convert.h", "block.h", "tuning.h"},
     "labels.c": {"labels.h", "convert.h", "block.h", "tuning.h"},

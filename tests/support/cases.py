@@ -282,6 +282,28 @@ def _entropy_and_gradient(csm, b):
     return {"softmax_entropy": entropy, "gradient, entropy": gradient}
 
 
+VALUES = {"of rows": lambda b: b.g, "of classes": lambda b: b.weight}
+"""The values whose expectations are taken: those of each row, or one vector."""
+
+
+def _expectation(kind):
+    def call(csm, b):
+        options = {"temperature": b.temperature, "return_grad": True}
+        mean, gradient = csm.softmax_expectation(b.x, VALUES[kind](b), b.axis, **options)
+        return {f"softmax_expectation, {kind}": mean, f"gradient, expectation {kind}": gradient}
+
+    return call
+
+
+MOST = 3
+"""The largest log-probability that is measured is the third, or the last."""
+
+
+def _top_k(csm, b):
+    k = min(MOST, b.x.shape[b.axis])
+    return {"top_k_log_softmax": csm.top_k_log_softmax(b.x, k, b.axis, temperature=b.temperature)[0][..., -1]}
+
+
 def _divergence(csm, b):
     loss, gradient = csm.kl_divergence(
         b.x, b.logits, b.axis, temperature=b.temperature, reduction="none", return_grad=True
@@ -370,8 +392,10 @@ VARIANTS = {
     "mean and gradient, soft": _loss_and_gradient("soft", "mean"),
     "softmax_entropy": _entropy,
     "entropy and gradient": _entropy_and_gradient,
+    **{f"expectation {kind}": _expectation(kind) for kind in VALUES},
     "kl_divergence": _divergence,
     "selective_log_softmax": _selective,
+    "top_k_log_softmax": _top_k,
     **{f"grad_hess, {rule}": _grad_hess(rule) for rule in HESSIANS},
     **{f"{kind}, {option}": _optional_loss(kind, option) for kind, option in LOSSES},
 }

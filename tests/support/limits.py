@@ -42,6 +42,8 @@ _GRADIENT_TERMS = (
     "alone, the result"
 )
 
+_MEAN = "max(|E|, D), D = sum p |v - c|, c the value at the largest logit"
+_SLOPE = "p_j/T max(|v_j - c|, D, the least normal number)"
 _FOCAL = "(1 + gamma) times the result"
 
 LIMITS = {
@@ -69,9 +71,12 @@ LIMITS = {
     "gradient, soft, mean": Limit(4, 4, _SOFT),
     "softmax_entropy": Limit(4, 4, _RESULT),
     "gradient, entropy": Limit(5, 5, "p_j/T max(d_j, D, the least normal number), d_j = (m - x_j)/T, D = sum p d"),
+    **{f"softmax_expectation, {kind}": Limit(4, 4, _MEAN) for kind in cases.VALUES},
+    **{f"gradient, expectation {kind}": Limit(5, 5, _SLOPE) for kind in cases.VALUES},
     "kl_divergence": _loss(4, 4, "the result where it is below 1/4, else the sum of p_j |log p_j - log q_j|"),
     "gradient, KL": Limit(4, 4, "|q_j - p_j|/T + p_j/T sum p |log p - log q|, at least the least normal number over T"),
     "selective_log_softmax": Limit(4, 4, _RESULT),
+    "top_k_log_softmax": Limit(4, 4, _RESULT),
     **{f"hessian, {rule}": Limit(4, 4, _RESULT) for rule in cases.HESSIANS},
     **{f"loss, {kind}, {option}": _loss(4, 4, _LOSS_TERMS) for kind, option in cases.LOSSES},
     **{f"gradient, {kind}, {option}": Limit(4, 4, _GRADIENT_TERMS) for kind, option in cases.LOSSES},
@@ -278,6 +283,26 @@ def _entropy_gradient(b):
     return Truth(p * (d - mean) / t, p * np.maximum(np.maximum(d, mean), _least(b)) / t)
 
 
+def _deviations(kind, b):
+    """p; of each value v - c, c being that at the largest logit; c; and sum p |v - c|."""
+    r, v = rows(b), np.broadcast_to(cases.VALUES[kind](b).astype(EXTENDED), b.x.shape)
+    c = np.where(b.x == b.x.max(axis=1, keepdims=True), v, -np.inf).max(axis=1, keepdims=True)
+    p, d = r.e / r.s, v - c
+    return p, d, c, (p * abs(d)).sum(axis=1, keepdims=True)
+
+
+def _expectation(kind, b):
+    p, d, c, size = _deviations(kind, b)
+    mean = c + (p * d).sum(axis=1, keepdims=True)
+    return Truth(mean[:, 0], np.maximum(abs(mean), size)[:, 0])
+
+
+def _expectation_gradient(kind, b):
+    (p, d, _, size), t = _deviations(kind, b), EXTENDED(b.temperature)
+    size = np.maximum(np.maximum(abs(d), size), _least(b))
+    return Truth(p * (d - (p * d).sum(axis=1, keepdims=True)) / t, p * size / t)
+
+
 def phi(t):
     """e^t - 1 - t, by its series where that is short."""
     term, series = t * t / 2, np.zeros_like(t)
@@ -320,6 +345,11 @@ def _divergence_gradient(b):
 
 def _selective(b):
     return Truth(_at(rows(b).log_p, b.labels))
+
+
+def _top_k(b):
+    log_p = np.sort(rows(b).log_p, axis=1)
+    return Truth(log_p[:, -min(cases.MOST, log_p.shape[1])])
 
 
 def _without_each(e):
@@ -441,9 +471,12 @@ TRUTHS = {
     "gradient, soft, mean": partial(_mean, _soft_gradient),
     "softmax_entropy": _entropy,
     "gradient, entropy": _entropy_gradient,
+    **{f"softmax_expectation, {kind}": partial(_expectation, kind) for kind in cases.VALUES},
+    **{f"gradient, expectation {kind}": partial(_expectation_gradient, kind) for kind in cases.VALUES},
     "kl_divergence": _divergence,
     "gradient, KL": _divergence_gradient,
     "selective_log_softmax": _selective,
+    "top_k_log_softmax": _top_k,
     **{f"hessian, {rule}": partial(_hessian, rule) for rule in cases.HESSIANS},
     **{f"loss, {kind}, {option}": partial(_optional_loss, kind, option) for kind, option in cases.LOSSES},
     **{f"gradient, {kind}, {option}": partial(_optional_gradient, kind, option) for kind, option in cases.LOSSES},

@@ -21,6 +21,7 @@ Special values: a row that holds NaN or +inf has no softmax, and neither has a r
 The logsumexp of these rows is NaN, inf and -inf. In a loss, 0 * -inf = 0.
 """
 
+import itertools
 import math
 
 NAN = math.nan
@@ -163,6 +164,27 @@ def entropy_gradient(x, temperature=1.0):
     """-p_j (log p_j + H)/T, from `entropy` by [Bishop, (4.106)]; 0 where p_j = 0."""
     p, log_p, h = softmax(x, temperature), log_softmax(x, temperature), entropy(x, temperature)
     return [0.0 if a == 0.0 else -a * (b + h) / temperature for a, b in zip(p, log_p, strict=True)]
+
+
+def expectation(x, values, temperature=1.0):
+    """sum_j p_j v_j, where p_j = 0 contributes 0; 0 for a row without classes."""
+    return total(0.0 if p == 0.0 else p * v for p, v in zip(softmax(x, temperature), values, strict=True))
+
+
+def expectation_gradient(x, values, temperature=1.0):
+    """p_j (v_j - E)/T, the `vjp` of the values; 0 where p_j = 0."""
+    mean, p = expectation(x, values, temperature), softmax(x, temperature)
+    return [0.0 if a == 0.0 else a * (v - mean) / temperature for a, v in zip(p, values, strict=True)]
+
+
+def top_k(x, k):
+    """The classes of the k largest logits, of equal ones the smallest; NaN counts as -inf."""
+    return sorted(range(len(x)), key=lambda i: (INF if math.isnan(x[i]) else -x[i], i))[:k]
+
+
+def segments(x, offsets):
+    """The rows x[offsets[i]:offsets[i + 1]]."""
+    return [x[a:b] for a, b in itertools.pairwise(offsets)]
 
 
 def kl_divergence(a, b, temperature=1.0, sample_weight=1.0):

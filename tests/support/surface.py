@@ -21,6 +21,7 @@ SIGNATURES = {
     "softmax_entropy": (
         "(x, axis=-1, *, temperature=1.0, where=None, keepdims=False, return_grad=False, dtype=None, out=None)"
     ),
+    "softmax_expectation": "(x, values, axis=-1, *, temperature=1.0, where=None, return_grad=False, out=None)",
     "softmax_jacobian": "(p, axis=-1, *, temperature=1.0, out=None)",
     "softmax_vjp": "(p, g, axis=-1, *, temperature=1.0, out=None)",
     "softmax_jvp": "(p, t, axis=-1, *, temperature=1.0, out=None)",
@@ -43,17 +44,34 @@ APART = {
         "label_smoothing=0.0, focal_gamma=0.0, z_loss=0.0, softcap=None, temperature=1.0, where=None, "
         "reduction='mean', normalizer=None, return_grad=False, chunk_size=None, out=None, accumulate=False)"
     ),
+    "top_k_log_softmax": "(x, k, axis=-1, *, temperature=1.0, where=None)",
+    "segment_softmax": "(x, offsets, *, temperature=1.0, out=None)",
+    "segment_log_softmax": "(x, offsets, *, temperature=1.0, out=None)",
+    "segment_logsumexp": "(x, offsets, *, temperature=1.0, out=None)",
+    "segment_softmax_vjp": "(p, g, offsets, *, out=None)",
+    "segment_cross_entropy": (
+        "(x, target, offsets, *, sample_weight=None, reduction='mean', return_grad=False, out=None)"
+    ),
 }
 """Those without an axis and with several outputs: the tables are not crossed with them."""
+
+SEGMENTS = [name for name in APART if name.startswith("segment_")]
 
 CONTROL = ["set_num_threads", "get_num_threads", "show_config"]
 MAPS = ["softmax", "log_softmax", "logsumexp", "softmax_entropy"]
 TYPED = [*MAPS, "selective_log_softmax"]
 PRODUCTS = ["softmax_vjp", "softmax_jvp", "log_softmax_vjp", "log_softmax_jvp"]
 SCALED = [name for name in SIGNATURES if name != "logsumexp"]
-ONE_AXIS = ["softmax_jacobian", *PRODUCTS, "cross_entropy", "kl_divergence", "selective_log_softmax"]
+ONE_AXIS = [
+    "softmax_jacobian",
+    *PRODUCTS,
+    "cross_entropy",
+    "kl_divergence",
+    "selective_log_softmax",
+    "softmax_expectation",
+]
 LOSSES = ["cross_entropy", "kl_divergence"]
-PER_ROW = ["logsumexp", "softmax_entropy", "selective_log_softmax"]
+PER_ROW = ["logsumexp", "softmax_entropy", "selective_log_softmax", "softmax_expectation"]
 
 every_function = pytest.mark.parametrize("name", SIGNATURES)
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
@@ -74,6 +92,10 @@ def arguments(name, dtype):
     if name == "linear_cross_entropy":
         given = {"x": array(dtype, (3, 2)), "w": array(dtype, (4, 2)), "target": np.array([0, 3, 1])}
         return given | {"bias": array(dtype, 4), "return_grad": True, "out": filled(dtype, (3, 2), (4, 2), 4)}
+    if name == "top_k_log_softmax":
+        return {"x": array(dtype), "k": 2}
+    if name in SEGMENTS:
+        return segments(name, dtype)
     first, *others = inspect.signature(getattr(csoftmax, name)).parameters
     shape = (3,) if name in PER_ROW else (3, 4, 4) if name == "softmax_jacobian" else (3, 4)
     valid = {first: array(dtype), "axis": -1, "out": np.full(shape, SENTINEL, dtype)}
@@ -85,7 +107,20 @@ def arguments(name, dtype):
         valid |= {"q_logits": array(dtype)[::-1].copy(), "return_grad": True}
     if name == "selective_log_softmax":
         valid["index"] = np.array([0, 3, 1])
+    if name == "softmax_expectation":
+        valid["values"] = array(dtype, 4)
     return valid
+
+
+def segments(name, dtype):
+    """Valid arguments of a function of two rows of 3 and 4 classes, one after another."""
+    given = {"p" if name == "segment_softmax_vjp" else "x": array(dtype, 7)}
+    if name == "segment_softmax_vjp":
+        given["g"] = array(dtype, 7)
+    if name == "segment_cross_entropy":
+        given |= {"target": np.array([2, 3]), "return_grad": True}
+    shape = (2,) if name == "segment_logsumexp" else (7,)
+    return given | {"offsets": np.array([0, 3, 7]), "out": np.full(shape, SENTINEL, dtype)}
 
 
 def arrays_in(value):
@@ -102,7 +137,7 @@ def refused(name, dtype, error, /, *words, **changes):
     """
     given = arguments(name, dtype) | changes
     calls = [given]
-    if not changes.keys() & {"out", "return_grad"}:
+    if "out" in given and not changes.keys() & {"out", "return_grad"}:
         calls.append(given | {"out": None})
         first = next(iter(given))
         if first not in changes and getattr(given["out"], "shape", None) == given[first].shape:

@@ -3,7 +3,7 @@
 #
 #     tools/check_aarch64.sh [argument for pytest]...
 #
-# Without arguments it runs the tests of kernels, accuracy and gradients, some 15 minutes. Needs Debian with
+# Without arguments it runs the tests of kernels, accuracy and gradients, some 25 minutes. Needs Debian with
 # gcc-aarch64-linux-gnu and qemu-user-static; and a Python of the same version as Debian's, PYTHON or python3.11, with
 # what `build-system.requires` in pyproject.toml names. All that it fetches goes to a temporary folder.
 set -euo pipefail
@@ -32,7 +32,6 @@ done
     numpy scipy ml_dtypes pytest hypothesis mpmath threadpoolctl
 
 # The headers of Python are those of this machine, which has the same sizes of all types.
-
 export CC=aarch64-linux-gnu-gcc LDSHARED="aarch64-linux-gnu-gcc -shared"
 "$host" setup.py -q build_ext --build-lib "$work/build" --build-temp "$work/temp"
 cp -r csoftmax "$work/site/csoftmax"

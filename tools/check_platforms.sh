@@ -5,7 +5,8 @@
 #     tools/check_platforms.sh
 #
 # Needs zig, or Python with pip, which then installs it in a temporary environment; for all of the runs
-# qemu-s390x-static, qemu-aarch64-static (Debian: qemu-user-static) and wine64. It is quick where zig has the objects in its cache.
+# qemu-s390x-static and qemu-aarch64-static (Debian: qemu-user-static) and wine64. It is quick where zig has the objects
+# in its cache.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)

@@ -45,6 +45,7 @@ def test_tests_of_scipy_pass(tmp_path):
         timeout=300,
         cwd=tmp_path,
         SCIPY_ARRAY_API=None,
+        PYTEST_ADDOPTS=None,
     )
     assert done.returncode == 0, done.stdout
     assert int(re.search(r"(\d+) passed", done.stdout)[1]) >= 200

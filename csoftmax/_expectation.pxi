@@ -31,7 +31,7 @@ def softmax_expectation(x, values, axis=-1, *, temperature=1.0, where=None, retu
         E, x's shape without `axis`, in the dtype of `x`; within 4 ULP of the larger of abs(E) and
         ``sum(p * abs(values - c))``, c the value at the largest logit. NaN where softmax is.
     grad : ndarray or scalar
-        If `return_grad`: x's shape and memory order; within 5 ULP of ``p/T`` times the larger of ``abs(values - c)``
+        If `return_grad`: x's shape and memory order; within 5 ULP of ``p/T`` times the sum of ``abs(values - c)``
         and ``sum(p * abs(values - c))``. 0 of classes that take no part.
 
     Raises

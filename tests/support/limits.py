@@ -43,7 +43,7 @@ _GRADIENT_TERMS = (
 )
 
 _MEAN = "max(|E|, D), D = sum p |v - c|, c the value at the largest logit"
-_SLOPE = "p_j/T max(|v_j - c|, D, the least normal number)"
+_SLOPE = "p_j/T (|v_j - c| + D), at least p_j/T times the least normal number"
 _FOCAL = "(1 + gamma) times the result"
 
 LIMITS = {
@@ -299,7 +299,7 @@ def _expectation(kind, b):
 
 def _expectation_gradient(kind, b):
     (p, d, _, size), t = _deviations(kind, b), EXTENDED(b.temperature)
-    size = np.maximum(np.maximum(abs(d), size), _least(b))
+    size = np.maximum(abs(d) + size, _least(b))
     return Truth(p * (d - (p * d).sum(axis=1, keepdims=True)) / t, p * size / t)
 
 

@@ -49,13 +49,15 @@ assert_type(csoftmax.softmax_expectation(x, z, where=x > 0, return_grad=True), t
 assert_type(csoftmax.softmax_expectation(x, z, out=x[:, 0]), Float32)
 assert_type(csoftmax.top_k_log_softmax(x, 2), tuple[Float32, NDArray[np.intp]])
 assert_type(csoftmax.top_k_log_softmax([[1, 2], [3, 4]], 1, 0), tuple[Float64, NDArray[np.intp]])
-assert_type(csoftmax.segment_softmax(x[0], [0, 3]), Float32)
-assert_type(csoftmax.segment_log_softmax(whole[0], labels[:0].tolist() or [0, 3]), Float64)
-assert_type(csoftmax.segment_logsumexp(half[0], [0, 3], temperature=2), Float16)
-assert_type(csoftmax.segment_softmax_vjp(x[0], x[1], [0, 3], out=z[0]), Float64)
-assert_type(csoftmax.segment_cross_entropy(x[0], [1], [0, 3]), np.float32)
-assert_type(csoftmax.segment_cross_entropy(x[0], [1], [0, 3], return_grad=True), tuple[np.float32, Float32])
-assert_type(csoftmax.segment_cross_entropy(z[0], z[1], [0, 3], reduction="none"), Float64)
+flat, wide, offsets = x.ravel(), z.ravel(), [0, 2, 6]
+place: Float32 = np.empty(6, np.float32)
+assert_type(csoftmax.segment_softmax(flat, offsets), Float32)
+assert_type(csoftmax.segment_log_softmax(whole.ravel(), offsets), Float64)
+assert_type(csoftmax.segment_logsumexp(half.ravel(), offsets, temperature=2), Float16)
+assert_type(csoftmax.segment_softmax_vjp(flat, flat, offsets, out=place), Float32)
+assert_type(csoftmax.segment_cross_entropy(flat, [1, 0], offsets), np.float32)
+assert_type(csoftmax.segment_cross_entropy(flat, [1, 0], offsets, return_grad=True), tuple[np.float32, Float32])
+assert_type(csoftmax.segment_cross_entropy(wide, wide, offsets, reduction="none"), Float64)
 assert_type(csoftmax.kl_divergence(x, x), np.float32)
 assert_type(csoftmax.kl_divergence(x, x, reduction="none", return_grad=True), tuple[Float32, Float32])
 assert_type(csoftmax.kl_divergence([[0.0, 1.0]], [[1, 2]], return_grad=True), tuple[Any, Any])
@@ -108,7 +110,7 @@ def refused() -> None:
     csoftmax.softmax_grad_hess(x, labels, hessian="exact")  # type: ignore[call-overload]
     csoftmax.softmax_jacobian(x, axis=None)  # type: ignore[call-overload]
     csoftmax.top_k_log_softmax(x, 1.5)  # type: ignore[call-overload]
-    csoftmax.segment_softmax(x[0])  # type: ignore[call-overload]
+    csoftmax.segment_softmax(flat)  # type: ignore[call-overload]
     csoftmax.softmax_vjp(x)  # type: ignore[call-overload]
     csoftmax.cross_entropy(x, labels, reduction="average")  # type: ignore[call-overload]
     csoftmax.cross_entropy(x, labels, out=x)  # type: ignore[call-overload]

@@ -147,10 +147,14 @@ def definitions(b, i):
     complement_of_p = (before + after[::-1]) / s
     hessian = e / s * complement_of_p
     d, p_of_x = np.where(e == 0, 0, (m - x) / t), e / s
+
+    def slope(v):
+        return p_of_x * (v - (p_of_x * v).sum()) / t
+
     values = {kind: np.array([mpf(float(v)) for v in a]) for kind, a in (("of rows", g), ("of classes", b.weight))}
     return {
         **{f"softmax_expectation, {kind}": (p_of_x * v).sum() for kind, v in values.items()},
-        **{f"gradient, expectation {kind}": p_of_x * (v - (p_of_x * v).sum()) / t for kind, v in values.items()},
+        **{f"gradient, expectation {kind}": slope(v - max(v[x == m])) for kind, v in values.items()},
         "top_k_log_softmax": sorted(log_p)[-min(cases.MOST, len(x))],
         "softmax_entropy": -(e / s * np.where(e == 0, 0, log_p)).sum(),
         "gradient, entropy": p_of_x * (d - (p_of_x * d).sum()) / t,

@@ -102,12 +102,10 @@ CSM_INLINE void expectation_step(tile t, const cursor *p, ptrdiff_t i, int count
     }
 }
 
-/* What is subtracted for D: nothing where it is subnormal. */
+/* D as the sum of two; the second is 0 where it may be subnormal, and does not show. */
 CSM_INLINE void split_mean(acc D, expectation_job *j)
 {
-    const mask below = v_lt(v_abs(a_round(a_mul(D, a_set(power_of(RANGE_BITS))))), v_set(1));
-    D = a_unless(below, D);
-    j->D = a_round(D);
+    j->D = a_result(D);
     j->D_lo = a_round(a_unless(v_lt(v_abs(j->D), v_set(NEAR_TINY)), a_sub(D, a_of(j->D))));
 }
 

@@ -61,18 +61,19 @@ typedef enum {
 
 /* One call. The class axes come last: shape has ndim + nclass entries, the first ndim are those of the rows.
    x, g, y, h and where have ndim + nclass strides, r and what is given per row ndim; labels, prob and the r of
-   CSM_SELECTIVE and CSM_TOP_K have the axis of the slots as well, last, unless slots is 0; that of CSM_LOGSUMEXP_B has one of two
-   numbers. Of the Jacobian, y has ndim + 1 axes of
-   rows (the last of length n). What is per row or per class is float64, native and aligned. */
+   CSM_SELECTIVE and CSM_TOP_K have the axis of the slots as well, last, unless slots is 0; that of CSM_LOGSUMEXP_B has
+   one of two numbers. Of the Jacobian, y has ndim + 1 axes of rows (the last of length n). What is per row or per class
+   is float64, native and aligned. */
 typedef struct {
     _Alignas(64) csm_op op; /* clearing a call writes whole lines: others took 12 ns more (Zen 4) */
     csm_dtype dtype;        /* in which to compute: CSM_F32 or CSM_F64 */
     int ndim, nclass;
     const ptrdiff_t *shape;
     csm_array x, g, y, h, r;    /* as in csm_op */
-    const ptrdiff_t *offset;    /* not NULL: rows of various lengths. Row i has the classes [offset[i], offset[i + 1]) of
-                                   x, g and y, which are adjacent, native and aligned numbers of dtype; there is one axis
-                                   of rows and one of all classes. Not with where, weight, softcap, label_smoothing */
+    const ptrdiff_t *offset;    /* not NULL: rows of various lengths. Row i has the classes [offset[i], offset[i + 1])
+                                   of x, g and y, which are adjacent, native and aligned numbers of dtype; there is one
+                                   axis of rows and one of all classes. Not with where, weight, softcap,
+                                   label_smoothing */
     double temperature;     /* positive and finite, as are those per row */
     csm_array temperatures; /* per row, instead of it, 1 then; data NULL: none */
     csm_array where;        /* CSM_BOOL, logits only, both of CSM_KL: a class that is not to take part counts as -inf,

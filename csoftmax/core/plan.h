@@ -132,8 +132,8 @@ double csm_divisor_of(const plan *p);
 /* Whether a signal asks the call to stop; looked for between slices. */
 int csm_is_stopped(plan *p);
 
-/* Rows of various lengths, as csm_call has them: their work, in numbers of long rows; and all of them, `first` being the
-   block of the first. */
+/* Rows of various lengths, as csm_call has them: their work, in numbers of long rows; and all of them, `first` being
+   the block of the first. */
 ptrdiff_t csm_work_of_segments(const plan *p);
 csm_status csm_run_segments(plan *p, const csm_block *first);
 

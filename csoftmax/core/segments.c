@@ -1,5 +1,5 @@
-/* Rows of various lengths, side by side: cut into chunks of even work, and computed one by one, each by the kernel that a
-   call on it alone would choose. Includes plan.h, parallel.h, tuning.h. */
+/* Rows of various lengths, side by side: cut into chunks of even work, and computed one by one, each by the kernel that
+   a call on it alone would choose. Includes plan.h, parallel.h, tuning.h. */
 #include "plan.h"
 #include "parallel.h"
 #include "tuning.h"
@@ -74,7 +74,8 @@ csm_status csm_run_segments(plan *p, const csm_block *first)
     for (s.begin = 0; s.begin < p->count; s.begin = s.end) {
         if (s.begin && csm_is_stopped(p))
             return CSM_INTERRUPTED;
-        const ptrdiff_t before = work_before(p, s.begin), end = row_after(p, s.begin, before + p->threads * SLICE_ELEMENTS);
+        const ptrdiff_t before = work_before(p, s.begin);
+        const ptrdiff_t end = row_after(p, s.begin, before + p->threads * SLICE_ELEMENTS);
         s.end = end > s.begin ? end : s.begin + 1;
         const ptrdiff_t most = (work_before(p, s.end) - before) / CHUNK_ELEMENTS + 1;
         s.chunks = p->threads == 1 ? 1 : (ptrdiff_t)p->threads * CHUNKS_PER_THREAD;

@@ -1,7 +1,8 @@
 /* The classes of the largest logits of a row, and their log-probabilities.
 
-   Logits are ordered from the largest on, equal ones by their class; NaN counts as -inf. The first k of what was read so
-   far are a heap with the last of them at its root: a later class enters it where its logit is larger, which few are. */
+   Logits are ordered from the largest on, equal ones by their class; NaN counts as -inf. The first k of what was read
+   so far are a heap with the last of them at its root: a later class enters it where its logit is larger, which few
+   are. */
 #ifndef CSM_TOP_K_H
 #define CSM_TOP_K_H
 

@@ -209,8 +209,9 @@ static int is_one_row(const csm_call *c)
     const ptrdiff_t size = csm_itemsize(c->dtype), n = c->shape[c->ndim], step = n * size;
     const int squares = c->op == CSM_JACOBIAN;
     if (c->op == CSM_LOGSUMEXP_B || c->offset || c->nclass != 1 || n * rows_of_one(c) > ONE_ROW || c->slots
-        || c->prob.data || c->where.data || c->temperatures.data || c->weight.data || c->sample_weight.data || c->label_smoothing != 0
-        || c->has_softcap || (c->has_normalizer && c->normalizer == 0) || (squares && c->y.stride[c->ndim - 1] != step))
+        || c->prob.data || c->where.data || c->temperatures.data || c->weight.data || c->sample_weight.data
+        || c->label_smoothing != 0 || c->has_softcap || (c->has_normalizer && c->normalizer == 0)
+        || (squares && c->y.stride[c->ndim - 1] != step))
         return 0;
     for (int i = 0; i < c->ndim - squares; i++)
         if (c->shape[i] != 1)

@@ -50,9 +50,10 @@ CSM_INLINE void prefetch_vectors(tile t, const cursor *p, ptrdiff_t i, int count
         EACH(u, count) __builtin_prefetch(p->h + i * p->hs + u * V_LANES + (h_later ? 0 : p->next), 1);
 }
 
-/* Adds c (m - x)/T and c of `count` vectors; of an entropy, c is e; of an expectation, e (v - m). A coefficient of 0 takes no part whatever its logit
-   is: 0 * inf = 0. Products are added by fours, so that the error of one stays within its four. c may have any sign,
-   and a sum that is small beside its terms: it is added in the accumulator, vector by vector. */
+/* Adds c (m - x)/T and c of `count` vectors; of an entropy, c is e; of an expectation, e (v - m). A coefficient of 0
+   takes no part whatever its logit is: 0 * inf = 0. Products are added by fours, so that the error of one stays within
+   its four. c may have any sign, and a sum that is small beside its terms: it is added in the accumulator, vector by
+   vector. */
 CSM_INLINE void add_c_gap(tile t, const cursor *p, ptrdiff_t i, int count, int whole,
                           const shift *s, const vec *x, const vec *e, sums *sum, pass_opts o)
 {

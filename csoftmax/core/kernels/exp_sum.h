@@ -33,7 +33,7 @@ CSM_INLINE vec values_at(tile t, const cursor *p, ptrdiff_t i, int u, int whole)
     return t.mode.by_rows ? load_at(t, t.b->weight, i, u, V_LANES, whole, 0) : v_set(((const real *)t.b->weight)[i]);
 }
 
-/* d where the exponential is large enough that e d is a normal number; of a smaller one nothing shows. */
+/* d where the exponential is large enough to show; of a smaller one e d may be subnormal. */
 CSM_INLINE vec where_shows(vec e, vec d) { return v_unless(v_lt(e, v_set(real_power(26 - RANGE_BITS))), d); }
 
 /* Prefetches. In rows: the logits of the next row, its other operands if rows are short, and what a later pass writes

@@ -90,6 +90,12 @@ CSM_INLINE vec times_gap(vec e, vec d, const multiple_of_e *a)
     return v_select(v_lt(v, v_set(0)), v_sub(v_set(0), y), y);
 }
 
+/* d, or 0 where e d is no normal number: then nothing of it shows. */
+CSM_INLINE vec where_normal(vec e, vec d)
+{
+    return v_unless(v_lt(e, v_rough_ratio(real_power(2 - RANGE_BITS), v_min(v_abs(d), v_set(1)))), d);
+}
+
 CSM_INLINE void expectation_step(tile t, const cursor *p, ptrdiff_t i, int count, int whole, void *state, pass_opts o)
 {
     const expectation_job *const all = state;
@@ -98,7 +104,7 @@ CSM_INLINE void expectation_step(tile t, const cursor *p, ptrdiff_t i, int count
         const expectation_job *j = all + owner(t, u);
         const vec e = load_at(t, p->y, i, u, p->ys, whole, 0);
         const vec d = v_sub(v_sub(v_sub(values_at(t, p, i, u, whole), j->c), j->D), j->D_lo);
-        store_at(t, p->y, i, u, p->ys, whole, times_gap(e, where_shows(e, d), &j->a));
+        store_at(t, p->y, i, u, p->ys, whole, times_gap(e, where_normal(e, d), &j->a));
     }
 }
 
@@ -114,15 +120,19 @@ CSM_INLINE void finish_expectation_in(tile t, const sums *e, const acc *scale, c
 {
     const csm_block *b = t.b;
     expectation_job j[TILE_VECTORS];
+    acc D[TILE_VECTORS];
     EACH_ROW_VECTOR(u, t) {
-        const acc S = e[u].sum_below_max, D = a_div(e[u].sum_c_gap, S);
-        store_result(row_vector_of(t, u), a_result(a_mul(a_add(D, v[u].c), a_set(b->loss_scale))));
-        j[u].c = v[u].c;
-        split_mean(D, &j[u]);
-        j[u].a = multiple_by(a_clamp(a_div(scale[u], S), power_of(RANGE_BITS)));
+        D[u] = a_div(e[u].sum_c_gap, e[u].sum_below_max);
+        store_result(row_vector_of(t, u), a_result(a_mul(a_add(D[u], v[u].c), a_set(b->loss_scale))));
     }
-    if (b->y)
-        for_each_cursor(t, expectation_step, j, FIELDS(expectation_job), (pass_opts){0});
+    if (!b->y)
+        return;
+    EACH_ROW_VECTOR(u, t) {
+        j[u].c = v[u].c;
+        split_mean(D[u], &j[u]);
+        j[u].a = multiple_by(a_clamp(a_div(scale[u], e[u].sum_below_max), power_of(RANGE_BITS)));
+    }
+    for_each_cursor(t, expectation_step, j, FIELDS(expectation_job), (pass_opts){0});
 }
 
 #define EXPECTATION(name, BY_ROWS, VECTORS)                                                                         \

@@ -392,7 +392,7 @@ def test_documents_stay_short():
     notes = sum(len(path.read_text().split()) for path in ROOT.glob("docs/notes/*.md"))
     data = sum(path.stat().st_size for path in ROOT.glob("docs/benchmarks/*"))
     terms = [line for line in (ROOT / "docs/glossary.md").read_text().splitlines() if line.startswith("| ")]
-    assert notes <= 10_000
+    assert notes <= 11_000
     assert (ROOT / "docs/performance.md").stat().st_size <= 8 * 1024
     assert data <= 40_000
     assert len(terms) <= 1 + 40

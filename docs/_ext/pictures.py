@@ -116,7 +116,7 @@ def place(app, docname, source):
         caption = " ".join(PICTURES[mark[1]].__doc__.split())
         return f"```{{figure}} /{FOLDER}/{mark[1]}.svg\n:alt: {caption}\n\n{caption}\n```"
 
-    source[0] = re.sub(r"<!-- picture (\w+) -->", figure, source[0])
+    source[0] = re.sub(f"<!-- picture ({'|'.join(PICTURES)}) -->", figure, source[0])
 
 
 def setup(app):

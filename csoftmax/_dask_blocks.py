@@ -140,6 +140,20 @@ def merged_entropy(sent: Array, to: Any) -> Any:
 
 
 @task
+def shard_expectation(x: Array, values: Array, temperature: Any) -> Array:
+    """(logsumexp, expectation) of a shard."""
+    mean = csoftmax.softmax_expectation(x.astype(np.float64), values, temperature=temperature)
+    return np.stack([lse_of(x, temperature), mean], -1)
+
+
+@task
+def merged_expectation(sent: Array, to: Any) -> Any:
+    """Of all classes: the mean of the shards'."""
+    share = csoftmax.softmax(sent[..., ::2])
+    return np.where(share == 0, 0, share * sent[..., 1::2]).sum(-1).astype(to)
+
+
+@task
 def shard_selected(
     x: Array, index: Array, start: Array, temperature: Any, softcap: float | None, ignore_index: int | None
 ) -> Array:

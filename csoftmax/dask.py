@@ -40,6 +40,7 @@ __all__ = [
     "selective_log_softmax",
     "softmax",
     "softmax_entropy",
+    "softmax_expectation",
 ]
 
 _Array: TypeAlias = Any  # of dask, which has no types for it, or of NumPy
@@ -145,6 +146,25 @@ def softmax_entropy(
     if some is not None:
         y = da.where(some[..., 0], y, x.dtype.type(0))
     return da.expand_dims(y, axis) if keepdims else y
+
+
+def softmax_expectation(
+    x: _Array, values: _Array, axis: int = -1, *, temperature: Any = 1.0, where: _Array | None = None
+) -> _Array:
+    """Compute the expectation of values under softmax along `axis`: see `softmax`.
+
+    `values` are one vector of the classes, or broadcast to x. Shards send logsumexp and expectation.
+    """
+    x, axis = logits_of(x, axis, "x")
+    values = known(values, "values")
+    if values.shape == x.shape[-1:]:
+        given = (values.rechunk((x.chunks[-1],)), axes_of(x)[-1:])
+    else:
+        given = (moved(values, x, axis, "values"), axes_of(x))
+    x, some = _masked(x, where, axis)
+    sent = send(_blocks.shard_expectation, 2, (x, axes_of(x)), given, per_row(temperature, x, "temperature"))
+    y = blockwise(_blocks.merged_expectation, axes_of(x)[:-1], x.dtype, (sent, axes_of(x)), options={"to": x.dtype})
+    return y if some is None else da.where(some[..., 0], y, x.dtype.type(0))
 
 
 def selective_log_softmax(

@@ -107,6 +107,21 @@ def test_map_of_chunks(name, options, chunks, dtype):
     np.testing.assert_allclose(result, right, rtol=tolerance)
 
 
+@every_dtype
+@every_chunking
+@pytest.mark.parametrize("options", [{}, {"temperature": positive(ROWS)}, {"where": MASK}], ids=["", "T", "where"])
+@pytest.mark.parametrize("of_rows", [False, True])
+def test_expectation_of_chunks(of_rows, options, chunks, dtype):
+    x, values = logits(dtype), generator().normal(size=(ROWS, CLASSES) if of_rows else CLASSES)
+    result = cd.softmax_expectation(da.from_array(x, chunks=chunks), values, **options).compute()
+    tolerance = 1e-12 if dtype == np.float64 else 5 * np.finfo(dtype).eps
+    assert result.dtype == dtype
+    right = csoftmax.softmax_expectation(x, values, **options)
+    np.testing.assert_allclose(result, right, rtol=tolerance, atol=4 * tolerance)
+    turned = cd.softmax_expectation(da.from_array(x.T, chunks=chunks[::-1]), values.T, 0).compute()
+    np.testing.assert_allclose(turned, csoftmax.softmax_expectation(x, values), rtol=tolerance, atol=4 * tolerance)
+
+
 @every_chunking
 @pytest.mark.parametrize("axis", [None, 0, 1, (0, 1)])
 def test_logsumexp_of_chunks(axis, chunks):

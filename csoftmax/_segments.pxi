@@ -234,12 +234,16 @@ cdef ndarray offsets_of(object given, Py_ssize_t size):
 
 cdef int open_segments(frame *f, csm_op op, ndarray x, ndarray offsets) except -1:
     """Begin a call on adjacent numbers: its rows have an axis of their own, along which x stands still."""
+    cdef const Py_ssize_t *at = <const Py_ssize_t *>cnp.PyArray_DATA(offsets)
+    cdef Py_ssize_t rows = cnp.PyArray_SIZE(offsets) - 1
     open_call(f, op, x, 0, False)
-    f.shape[1], f.shape[0] = f.shape[0], cnp.PyArray_SIZE(offsets) - 1
+    if f.ndim != 1 or f.shape[0] != at[rows]:
+        changed("x")
+    f.shape[1], f.shape[0] = f.shape[0], rows
     f.stride[0][1], f.stride[0][0] = f.stride[0][0], 0
     f.place[0] = 1
     f.rows = f.call.ndim = 1
-    f.call.offset = <const Py_ssize_t *>cnp.PyArray_DATA(offsets)
+    f.call.offset = at
     return 0
 
 

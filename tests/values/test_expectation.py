@@ -28,7 +28,7 @@ def by_reference(x, values, temperature=1.0):
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
 @pytest.mark.parametrize("n", [1, 2, 3, 10, 40, 70, 130])
 @pytest.mark.parametrize("rows", [1, 5, 40, 200])
-def test_definition(csm, rows, n, temperature):
+def test_definition_of_expectation(csm, rows, n, temperature):
     """In rows and columns, of an array and of a vector of values, in place and apart."""
     x, values = arrays(rows, n)
     for given in (values, values[0]):
@@ -49,7 +49,7 @@ def test_definition(csm, rows, n, temperature):
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5, 3.0])
 @pytest.mark.parametrize("n", [1, 2, 3, 7, 20])
-def test_differences(csm, n, temperature):
+def test_differences_of_expectation(csm, n, temperature):
     x, values = (a[0] for a in arrays(1, n))
     gradient = csm.softmax_expectation(x, values, temperature=temperature, return_grad=True)[1]
     mean = lambda v: csm.softmax_expectation(v, values, temperature=temperature)  # noqa: E731
@@ -58,7 +58,7 @@ def test_differences(csm, n, temperature):
 
 @pytest.mark.parametrize("axis", [0, 1, -1])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_dtypes_and_layouts(csm, dtype, axis):
+def test_dtypes_and_layouts_of_expectation(csm, dtype, axis):
     x, values = (a.astype(dtype) for a in arrays(4, 6, 5))
     wide = csm.softmax_expectation(x.astype(float), values.astype(float), axis, return_grad=True)
     kind = COMPUTED.get(dtype, "float64")
@@ -91,7 +91,7 @@ def test_values_broadcast(csm):
 
 @pytest.mark.parametrize("axis", [-1, 0])
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-def test_where(csm, dtype, axis):
+def test_where_of_expectation(csm, dtype, axis):
     """Neither logits nor values outside the mask are used."""
     x, values = (a.astype(dtype) for a in arrays(9, 7))
     where = np.random.default_rng(1).random(x.shape) < 0.6
@@ -109,7 +109,7 @@ def test_where(csm, dtype, axis):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_special_values(csm, dtype):
+def test_special_values_of_expectation(csm, dtype):
     inf, nan = np.inf, np.nan
     x = np.array([[0, 0, -inf], [nan, 0, 0], [inf, 0, 0], [-inf] * 3, [0, 0, 0], [0, 0, 0]], dtype)
     values = np.array([[1, 3, nan], [1, 1, 1], [1, 1, 1], [1, 1, 1], [1, inf, 1], [1, nan, 1]], dtype)
@@ -160,7 +160,7 @@ def test_out_that_overlaps_values(csm):
     np.testing.assert_array_equal(out, expected[0])
 
 
-def test_threads(csm):
+def test_threads_of_expectation(csm):
     """The same bits from any number of them."""
     x, values = (a.astype("f4") for a in arrays(3000, 70))
     threads, results = csm.get_num_threads(), []

@@ -41,7 +41,7 @@ def test_bits_of_a_row_alone(csm, name, longest, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_sums(csm, dtype):
+def test_sums_of_segments(csm, dtype):
     offsets, x, _ = segments(80)
     x = x.astype(dtype)
     result = csm.segment_logsumexp(x, offsets)
@@ -53,7 +53,7 @@ def test_sums(csm, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_product(csm, dtype):
+def test_product_of_segments(csm, dtype):
     offsets, x, rng = segments(80)
     p, g = csm.segment_softmax(x.astype(dtype), offsets), rng.normal(size=x.size).astype(dtype)
     result = csm.segment_softmax_vjp(p, g, offsets)
@@ -91,7 +91,7 @@ def test_loss_of_a_row_alone(csm, kind, dtype):
 
 
 @pytest.mark.parametrize("kind", ["positions", "probabilities"])
-def test_sample_weights(csm, kind):
+def test_sample_weights_of_segments(csm, kind):
     """A row of weight 0 is not read, though it counts in the mean."""
     offsets, x, rng = segments(30, least=1)
     target = rng.integers(0, np.diff(offsets)) if kind == "positions" else rng.random(x.size)
@@ -107,7 +107,7 @@ def test_sample_weights(csm, kind):
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize("kind", ["positions", "probabilities"])
-def test_differences(csm, kind, reduction):
+def test_differences_of_segments(csm, kind, reduction):
     offsets, x, rng = segments(8, 6, least=1)
     target = rng.integers(0, np.diff(offsets)) if kind == "positions" else rng.random(x.size)
     options = {"sample_weight": rng.uniform(0.5, 2, 6), "reduction": reduction}
@@ -140,7 +140,7 @@ def test_empty_rows_and_nothing(csm):
         csm.segment_cross_entropy(np.zeros(0), [0], [0, 0])
 
 
-def test_special_values(csm):
+def test_special_values_of_segments(csm):
     """As in a row alone; one bad row leaves the others as they are."""
     nan, inf = np.nan, np.inf
     x, offsets = np.array([0, 0, nan, 0, inf, 0, -inf, -inf, 0, -inf]), [0, 2, 4, 6, 8, 10]
@@ -151,7 +151,7 @@ def test_special_values(csm):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_layouts_and_outputs(csm, dtype):
+def test_layouts_and_outputs_of_segments(csm, dtype):
     """Strided, swapped, read-only and misaligned arrays; outputs of other dtypes and strides, in place, overlapping."""
     offsets, x, _ = segments(40)
     x = x.astype(dtype)
@@ -175,7 +175,7 @@ def test_layouts_and_outputs(csm, dtype):
 
 
 @pytest.mark.parametrize(("longest", "count"), [(20, 60_000), (3000, 500), (200_000, 8)])
-def test_threads(csm, longest, count):
+def test_threads_of_segments(csm, longest, count):
     """The same bits from any number of them."""
     offsets, x, rng = segments(longest, count, least=1)
     x, target = x.astype("f4"), rng.integers(0, np.diff(offsets))

@@ -22,7 +22,7 @@ def in_order(x, k):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
 @pytest.mark.parametrize("n", [1, 3, 10, 64, 100, 700, 5000])
-def test_order(csm, n, dtype, kind):
+def test_order_of_top_k(csm, n, dtype, kind):
     """Falling, ties by the smaller class; the log-probabilities have the bits of selective_log_softmax."""
     x = KINDS[kind](np.random.default_rng(n), (11, n)).astype(dtype)
     for k in sorted({1, min(2, n), min(5, n), min(20, n), min(n, 700)}):
@@ -35,7 +35,7 @@ def test_order(csm, n, dtype, kind):
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int8"])
 @pytest.mark.parametrize("axis", [0, 1, 2, -1])
-def test_axes_and_layouts(csm, axis, dtype):
+def test_axes_and_layouts_of_top_k(csm, axis, dtype):
     x = np.random.default_rng(2).normal(scale=9, size=(4, 6, 5)).astype(dtype)
     last = np.moveaxis(x, axis, -1)
     temperature = np.random.default_rng(3).uniform(0.5, 2, last.shape[:-1])
@@ -46,7 +46,7 @@ def test_axes_and_layouts(csm, axis, dtype):
         near(log_p, expected, dtype if dtype != "int8" else "float64")
 
 
-def test_reference(csm):
+def test_reference_of_top_k(csm):
     x = np.random.default_rng(4).normal(size=(6, 9))
     log_p, index = csm.top_k_log_softmax(x, 4, temperature=0.5)
     for i, row in enumerate(x.tolist()):
@@ -56,7 +56,7 @@ def test_reference(csm):
 
 @pytest.mark.parametrize("n", [4, 40, 400])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_special_values(csm, dtype, n):
+def test_special_values_of_top_k(csm, dtype, n):
     """A row without a softmax is NaN; NaN counts as -inf in the order."""
     inf, nan = np.inf, np.nan
     x = np.full((5, n), -inf, dtype)
@@ -67,7 +67,7 @@ def test_special_values(csm, dtype, n):
     near(log_p[3:], np.take_along_axis(csm.log_softmax(x[3:]), index[3:], -1), dtype)
 
 
-def test_where(csm):
+def test_where_of_top_k(csm):
     """Of fewer classes than k the last are -inf; a row without classes is -inf alone."""
     x = np.array([[1.0, np.nan, 3.0, 4.0], [9.0, 9.0, 9.0, 9.0], [1.0, 2.0, 3.0, -np.inf]])
     where = np.array([[True, False, True, False], [False] * 4, [True, False, True, True]])
@@ -79,7 +79,7 @@ def test_where(csm):
     np.testing.assert_array_equal(columns[1], index)
 
 
-def test_shapes(csm):
+def test_shapes_of_top_k(csm):
     assert csm.top_k_log_softmax([0.0, 1.0], 1)[1].tolist() == [1]
     assert csm.top_k_log_softmax(3.0, 1)[0].tolist() == [0]
     assert csm.top_k_log_softmax(np.zeros((0, 3)), 2)[0].shape == (0, 2)
@@ -88,7 +88,7 @@ def test_shapes(csm):
         csm.top_k_log_softmax(np.zeros((2, 0)), 1)
 
 
-def test_threads(csm):
+def test_threads_of_top_k(csm):
     """The same bits from any number of them."""
     x = np.random.default_rng(5).normal(size=(400, 3000)).astype("f4")
     threads, results = csm.get_num_threads(), []
